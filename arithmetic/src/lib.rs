@@ -1,0 +1,21 @@
+//! Exact arithmetic shared by the payload and the GPU host: one truth for both sides.
+//!
+//! All that crosses to a GPU host are residues modulo [`P1`] and [`P2`]. Notation of the docs
+//! (docs/protocol.md): `q = P1 * P2`, rows `X`, weights `W`, products `Y = X W`.
+//!
+//! * [`residue`]: the primes, modular operations, signed CRT
+//! * [`fixed_point`]: power-of-two scales of rows and columns, int8 planes
+//! * [`exactness`]: how wide a row may be so that its product is exact
+//! * [`keystream`]: uniform residues from a ChaCha20 key
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod exactness;
+pub mod fixed_point;
+pub mod keystream;
+pub mod residue;
+
+pub use residue::{P1, P2, PRIMES, Q};

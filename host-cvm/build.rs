@@ -1,0 +1,2 @@
+//! Builds the payload.
+fn main() {}

@@ -1,0 +1,4 @@
+//! The GPU host: loads a Hugging Face checkpoint as integer planes ([`weights`]) and multiplies rows of
+//! residues with them ([`backend`]) for whoever asks ([`server`]). It sees masked rows only.
+
+pub mod backend;

@@ -1,0 +1,2 @@
+//! `talaria-gpu`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `talaria-local`.
+fn main() {}

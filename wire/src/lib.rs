@@ -1,0 +1,17 @@
+//! What travels between machines: the model [`manifest`], its [`digest`], and the gRPC service of a
+//! GPU host (feature `grpc`). No policy, no secrets.
+
+#![forbid(unsafe_code)]
+
+pub mod digest;
+pub mod manifest;
+
+#[cfg(feature = "grpc")]
+#[allow(
+    missing_docs,
+    reason = "generated from proto/weighted.proto, which documents every field"
+)]
+pub mod weighted {
+    //! Generated from `proto/weighted.proto`.
+    tonic::include_proto!("talaria.v1");
+}
