@@ -1,0 +1,64 @@
+//! Fixed arrays that compilers turn into SIMD registers: 4 of Wasm's 128 bits, one of AVX-512.
+
+/// Elements that are computed side by side; the number of partial sums of every row sum.
+pub const LANES: usize = 16;
+
+/// `LANES` neighbours.
+pub type Lanes = [f32; LANES];
+
+/// Sum in the order of a fixed tree: halves are added elementwise until one element is left.
+pub fn sum(mut lanes: Lanes) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Sum of squares of a row: element i goes to partial sum `i % LANES`.
+pub fn sum_of_squares(row: &[f32]) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut partial = [0.0; LANES];
+    for chunk in chunks {
+        for (p, x) in partial.iter_mut().zip(chunk) {
+            *p += x * x;
+        }
+    }
+    for (p, x) in partial.iter_mut().zip(rest) {
+        *p += x * x;
+    }
+    sum(partial)
+}
+
+/// Largest element, -inf if there is none; NaNs are passed over.
+pub fn max(rows: &[Lanes]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut partial = [f32::NEG_INFINITY; LANES];
+    for row in rows {
+        for (p, x) in partial.iter_mut().zip(row) {
+            *p = larger(*p, *x);
+        }
+    }
+    partial.into_iter().fold(f32::NEG_INFINITY, larger)
+}
+
+/// Weighted sums of the same rows for N sets of weights, so that each row is loaded once:
+/// `weights (N, rows) @ rows (rows, LANES) -> (N, LANES)`, every element summed in order of rows.
+/// N changes no bit of the result.
+#[inline(always)]
+pub fn weighted_sums<const N: usize>(weights: [&[f32]; N], rows: &[Lanes]) -> [Lanes; N] {
+    let weights = weights.map(|w| &w[..rows.len()]);
+    let mut sums = [[0.0; LANES]; N];
+    for (j, row) in rows.iter().enumerate() {
+        for (sum, w) in sums.iter_mut().zip(&weights) {
+            let w = w[j];
+            for (s, x) in sum.iter_mut().zip(row) {
+                *s += w * x;
+            }
+        }
+    }
+    sums
+}
