@@ -1,0 +1,149 @@
+//! The GPU host on a socket: gRPC over HTTP/2, on TCP or a Unix socket.
+//!
+//! ```text
+//! stream of requests --parse, observe, admit--> scheduler --dispatch--> device
+//!          answers, as they finish <--------------------------------------'
+//! ```
+//!
+//! Rows are masked and products are checked by the caller, so nothing here needs to be secret or
+//! trusted. TLS (to keep a network from reading who computes how much) and vsock are not spoken yet:
+//! both are a matter of [`listen`] alone.
+
+pub mod fault;
+pub mod host;
+pub mod listen;
+mod running;
+mod service;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use talaria_wire::weighted::weighted_host_server::WeightedHostServer;
+use tokio::sync::watch;
+#[cfg(unix)]
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::server::{Router, TcpIncoming};
+
+pub use host::{GpuHost, Served};
+pub use listen::{Address, Listener};
+pub use running::RunningServer;
+use service::Service;
+
+/// Bytes a caller may send ahead on one stream: some large prefill chunks.
+const STREAM_WINDOW: u32 = 32 << 20;
+/// Bytes a caller may send ahead on all streams together.
+const CONNECTION_WINDOW: u32 = 128 << 20;
+/// Fewer, larger frames than HTTP/2's 16 KiB.
+const FRAME_BYTES: u32 = 1 << 20;
+/// A connection that answers no ping is dropped after both.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for callers to take their answers when the host stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a host does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Bind {
+        /// The address.
+        address: Address,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The operating system gives no threads or sockets.
+    #[error("cannot serve: {0}")]
+    System(#[from] std::io::Error),
+    /// The HTTP/2 server failed.
+    #[error("the server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves until `shutdown`, then answers what was accepted and returns, after ten seconds at the latest.
+///
+/// # Errors
+/// Those of the HTTP/2 server.
+pub async fn serve(
+    host: Arc<GpuHost>,
+    listener: Listener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let (stop, stopped) = watch::channel(false);
+    let router = router(host, stopped.clone()).await;
+    let served = accept(router, listener, until(stopped.clone()));
+    let stopping = async {
+        shutdown.await;
+        stop.send_replace(true);
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!("callers hold connections open: closing them");
+    };
+    tokio::select! {
+        result = served => result,
+        () = stopping => Ok(()),
+    }
+}
+
+/// Binds an address.
+///
+/// # Errors
+/// [`ServeError::Bind`].
+pub async fn bind(address: &Address) -> Result<Listener, ServeError> {
+    Listener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind {
+            address: address.clone(),
+            source,
+        })
+}
+
+async fn router(host: Arc<GpuHost>, stopped: watch::Receiver<bool>) -> Router {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<WeightedHostServer<Service>>().await;
+    let stopping = until(stopped.clone());
+    tokio::spawn(async move {
+        stopping.await;
+        reporter
+            .set_not_serving::<WeightedHostServer<Service>>()
+            .await;
+    });
+    let max_request_bytes = host.max_request_bytes();
+    let service = WeightedHostServer::new(Service::new(host, stopped))
+        .max_decoding_message_size(max_request_bytes);
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(health)
+        .add_service(service)
+}
+
+async fn accept(
+    router: Router,
+    listener: Listener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming_shutdown(incoming, stop).await?;
+        }
+        #[cfg(unix)]
+        Listener::Unix(listener, _file) => {
+            let incoming = UnixListenerStream::new(listener);
+            router.serve_with_incoming_shutdown(incoming, stop).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the server.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! A host served by a runtime of its own, for programs and tests that hold several parties in one process.
+
+use std::sync::{Arc, mpsc};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use super::{Address, GpuHost, ServeError, bind, serve};
+
+/// Threads of a server's runtime: they only move bytes; products run on threads of the backend.
+const THREADS: usize = 2;
+
+/// A server that runs until it is stopped, killed or dropped.
+pub struct RunningServer {
+    address: Address,
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    done: mpsc::Receiver<Result<(), ServeError>>,
+}
+
+impl RunningServer {
+    /// Serves on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn on_loopback(host: Arc<GpuHost>) -> Result<Self, ServeError> {
+        Self::start(host, &Address::Tcp("127.0.0.1:0".into()))
+    }
+
+    /// Serves on an address. Not to be called from async code: it waits for the socket.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub fn start(host: Arc<GpuHost>, address: &Address) -> Result<Self, ServeError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("gpu-host")
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (finished, done) = mpsc::channel();
+        let (bound, ready) = mpsc::channel();
+        let address = address.clone();
+        runtime.spawn(async move {
+            let listener = match bind(&address).await {
+                Ok(listener) => listener,
+                Err(error) => return drop(bound.send(Err(error))),
+            };
+            let _ = bound.send(listener.address().map_err(ServeError::System));
+            let shutdown = async {
+                // Stopped, or the handle is gone.
+                let _ = stopped.await;
+            };
+            let _ = finished.send(serve(host, listener, shutdown).await);
+        });
+        let address = ready
+            .recv()
+            .map_err(|_| ServeError::System(std::io::Error::other("the server ended at once")))??;
+        Ok(Self {
+            address,
+            runtime: Some(runtime),
+            stop: Some(stop),
+            done,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Where it listens, as a client is told.
+    pub fn url(&self) -> String {
+        self.address.url()
+    }
+
+    /// Answers what was accepted, then ends. Blocks up to ten seconds.
+    ///
+    /// # Errors
+    /// Those of the HTTP/2 server.
+    pub fn stop(mut self) -> Result<(), ServeError> {
+        self.stop = None;
+        // An error means that the server was gone already.
+        self.done.recv().unwrap_or(Ok(()))
+    }
+
+    /// Closes every socket at once, as if the process had died.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
