@@ -3,18 +3,15 @@
 //! Every backend gives the same bits: `y[c] = sum_j x[j] * W[j][c] mod p` with `W = 256 * hi + lo`
 //! (int16) or `W` itself (int8), for p = P1 and P2.
 
-use talaria_wire::manifest::WeightFormat;
+pub mod cpu;
+mod open;
+mod shape;
 
-/// Shape and format of one weight matrix `W (k,n)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MatrixShape {
-    /// Input features.
-    pub k: usize,
-    /// Outputs.
-    pub n: usize,
-    /// Planes an element.
-    pub format: WeightFormat,
-}
+#[cfg(test)]
+mod conformance;
+
+pub use open::{BackendKind, open};
+pub use shape::MatrixShape;
 
 /// Why a backend cannot do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +29,15 @@ pub enum BackendError {
         /// Bytes available.
         limit: u64,
     },
+    /// Lengths or indices that contradict the matrices.
+    #[error("backend used wrongly: {0}")]
+    Usage(String),
+}
+
+impl BackendError {
+    fn no_matrix(matrix: usize, made: usize) -> Self {
+        Self::Usage(format!("matrix {matrix} asked for, {made} were made"))
+    }
 }
 
 /// A device with weight matrices. Matrices are loaded in order while `&mut`, then used through `&`.

@@ -1,0 +1,170 @@
+//! `vpdpbusd` on 8-bit limbs: 64 products of unsigned bytes (limbs) and signed bytes (weights) an
+//! instruction, four of which add up in each of 16 signed 32-bit accumulators, without saturation.
+
+use super::layout::Block;
+use super::limbs::Quad;
+use super::path::Sums;
+
+/// Most steps of one pass. Per lane and step four products of a limb of at most 255 and a weight
+/// of at most 128 in magnitude: `16384 * 4 * 255 * 128 = 2_139_095_040 < 2^31`.
+const MAX_STEPS: usize = 16384;
+
+/// Whether this processor has the instructions.
+pub fn detected() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// See [`super::path::Path::accumulate`].
+pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        assert!(detected(), "no AVX-512 VNNI here");
+        #[allow(unsafe_code, reason = "instructions beyond the baseline")]
+        // SAFETY: the instructions were detected.
+        unsafe {
+            x86::accumulate(strips, units, sums)
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    super::portable::accumulate(strips, units, sums)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    use std::arch::x86_64::*;
+
+    /// Limbs of a residue.
+    const LIMBS: usize = 4;
+
+    /// Pairs of strips times groups of three units: 2 * 3 * 4 = 24 accumulators of 32 registers.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+        let count = units.len();
+        let mut strip = 0;
+        while strip < strips.len() {
+            let taken = (strips.len() - strip).min(2);
+            let sums = &mut sums[strip * count..(strip + taken) * count];
+            match strips[strip..strip + taken] {
+                [a, b] => over_units([a, b], units, sums),
+                [a] => over_units([a], units, sums),
+                _ => {}
+            }
+            strip += taken;
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn over_units<const S: usize>(strips: [&[Block]; S], units: &[&[Quad]], sums: &mut [Sums]) {
+        let count = units.len();
+        let mut unit = 0;
+        while unit < count {
+            // 4 = 2 + 2 rather than 3 + 1.
+            let taken = match count - unit {
+                4 => 2,
+                left => left.min(3),
+            };
+            match units[unit..unit + taken] {
+                [a, b, c] => passes(strips, [a, b, c], &mut sums[unit..], count),
+                [a, b] => passes(strips, [a, b], &mut sums[unit..], count),
+                [a] => passes(strips, [a], &mut sums[unit..], count),
+                _ => {}
+            }
+            unit += taken;
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn passes<const S: usize, const U: usize>(
+        strips: [&[Block]; S],
+        units: [&[Quad]; U],
+        sums: &mut [Sums],
+        stride: usize,
+    ) {
+        let steps = strips[0].len();
+        for first in (0..steps).step_by(MAX_STEPS) {
+            let last = steps.min(first + MAX_STEPS);
+            let strips = strips.map(|strip| &strip[first..last]);
+            let units = units.map(|unit| &unit[first..last]);
+            let accumulators = pass(strips, units);
+            for (s, accumulators) in accumulators.iter().enumerate() {
+                for (u, accumulators) in accumulators.iter().enumerate() {
+                    add_limbs(accumulators, &mut sums[s * stride + u]);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn pass<const S: usize, const U: usize>(
+        strips: [&[Block]; S],
+        units: [&[Quad]; U],
+    ) -> [[[__m512i; LIMBS]; U]; S] {
+        let steps = strips[0].len();
+        let strips = strips.map(|strip| &strip[..steps]);
+        let units = units.map(|unit| &unit[..steps]);
+        let mut accumulators = [[[_mm512_setzero_si512(); LIMBS]; U]; S];
+        for step in 0..steps {
+            let mut weights = [_mm512_setzero_si512(); S];
+            for s in 0..S {
+                weights[s] = load(&strips[s][step]);
+            }
+            for u in 0..U {
+                for limb in 0..LIMBS {
+                    let x = _mm512_set1_epi32(units[u][step][limb] as i32);
+                    for s in 0..S {
+                        accumulators[s][u][limb] =
+                            _mm512_dpbusd_epi32(accumulators[s][u][limb], x, weights[s]);
+                    }
+                }
+            }
+        }
+        accumulators
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load(block: &Block) -> __m512i {
+        #[allow(unsafe_code, reason = "load of a register")]
+        // SAFETY: a block is 64 bytes, aligned to 64.
+        unsafe {
+            _mm512_load_si512(std::ptr::from_ref(block).cast())
+        }
+    }
+
+    /// `sums += accumulators[0] + 2^8 accumulators[1] + 2^16 accumulators[2] + 2^24 accumulators[3]`,
+    /// below `2^31 * 2^24 * 2 = 2^56` in magnitude.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn add_limbs(accumulators: &[__m512i; LIMBS], sums: &mut Sums) {
+        let [low, high] = [0, 1].map(|half| {
+            let wide = accumulators.map(|a| {
+                _mm512_cvtepi32_epi64(if half == 0 {
+                    _mm512_castsi512_si256(a)
+                } else {
+                    _mm512_extracti64x4_epi64::<1>(a)
+                })
+            });
+            let even = _mm512_add_epi64(wide[0], _mm512_slli_epi64::<16>(wide[2]));
+            let odd = _mm512_add_epi64(wide[1], _mm512_slli_epi64::<16>(wide[3]));
+            _mm512_add_epi64(even, _mm512_slli_epi64::<8>(odd))
+        });
+        let mut added = [0i64; 16];
+        #[allow(unsafe_code, reason = "store of two registers")]
+        // SAFETY: two unaligned stores of 64 bytes each into 128 bytes.
+        unsafe {
+            _mm512_storeu_si512(added.as_mut_ptr().cast(), low);
+            _mm512_storeu_si512(added.as_mut_ptr().add(8).cast(), high);
+        }
+        for (sum, added) in sums.iter_mut().zip(added) {
+            *sum += added;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Products on the CPU: all cores, the widest instructions the processor has.
+//!
+//! Residues are cut into [`limbs`] that fit the instructions of a [`path`], weights are packed for them
+//! ([`layout`]), sums of products are exact integers that are reduced modulo the primes at the end
+//! ([`reduce`]). Every path gives the same bits.
+
+mod avx2;
+mod avx512;
+pub mod layout;
+mod limbs;
+pub mod path;
+mod portable;
+mod reduce;
+
+use super::{Backend, BackendError, MatrixShape};
+use layout::{Block, LANES, PackedMatrix};
+use limbs::{Quad, Units};
+use path::{Path, Sums};
+use rayon::prelude::*;
+
+/// Steps (of four inputs) of a chunk: a strip of 64 KiB and 16 bytes a unit and step stay in the L2 cache.
+const CHUNK_STEPS: usize = 1024;
+/// Units of a block: with [`CHUNK_STEPS`] half a megabyte.
+const BLOCK_UNITS: usize = 32;
+/// Pieces of work a thread, so that threads that lag do not delay all.
+const TASKS_PER_THREAD: usize = 4;
+/// Multiply-adds below which waking other threads costs more than it gains.
+const SERIAL_WORK: usize = 1 << 18;
+
+/// The CPU as a device.
+pub struct CpuBackend {
+    pool: rayon::ThreadPool,
+    path: Path,
+    matrices: Vec<PackedMatrix>,
+}
+
+impl CpuBackend {
+    /// Uses `threads` threads, by default one for each core, and the fastest path.
+    ///
+    /// # Errors
+    /// If the threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Self, BackendError> {
+        Self::with_path(threads, Path::best())
+    }
+
+    /// As [`CpuBackend::new`] with a given path, one of [`Path::available`].
+    ///
+    /// # Errors
+    /// If the processor lacks the path, or the threads cannot be started.
+    pub fn with_path(threads: Option<usize>, path: Path) -> Result<Self, BackendError> {
+        if !Path::available().contains(&path) {
+            let name = path.name();
+            return Err(BackendError::Device(format!("this CPU has no {name}")));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|i| format!("product-{i}"))
+            .build()
+            .map_err(|e| BackendError::Device(format!("worker threads do not start: {e}")))?;
+        Ok(Self {
+            pool,
+            path,
+            matrices: Vec::new(),
+        })
+    }
+
+    fn matrix(&self, matrix: usize) -> Result<&PackedMatrix, BackendError> {
+        let made = self.matrices.len();
+        self.matrices
+            .get(matrix)
+            .ok_or_else(|| BackendError::no_matrix(matrix, made))
+    }
+}
+
+impl Backend for CpuBackend {
+    fn describe(&self) -> String {
+        let threads = self.pool.current_num_threads();
+        format!("CPU, {}, {threads} threads", self.path.name())
+    }
+
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn add_matrix(&mut self, shape: MatrixShape) -> Result<usize, BackendError> {
+        shape.validate(reduce::MAX_K)?;
+        self.matrices.push(PackedMatrix::new(shape)?);
+        Ok(self.matrices.len() - 1)
+    }
+
+    fn store(
+        &mut self,
+        matrix: usize,
+        plane: usize,
+        first: usize,
+        weights: &[i8],
+    ) -> Result<(), BackendError> {
+        let shape = self.matrix(matrix)?.shape();
+        shape.check_weights(plane, first, weights.len())?;
+        let packed = &mut self.matrices[matrix];
+        self.pool.install(|| packed.store(plane, first, weights));
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        matrix: usize,
+        plane: usize,
+        first: usize,
+        count: usize,
+    ) -> Result<Vec<i8>, BackendError> {
+        let packed = self.matrix(matrix)?;
+        let shape = packed.shape();
+        shape.check_weights(plane, first, count.saturating_mul(shape.k))?;
+        Ok(self.pool.install(|| packed.read(plane, first, count)))
+    }
+
+    fn project(&self, matrix: usize, rows: usize, x: &[u32]) -> Result<Vec<u32>, BackendError> {
+        let packed = self.matrix(matrix)?;
+        let shape = packed.shape();
+        shape.check_rows(rows, x.len())?;
+        let work = rows * shape.k * shape.n * shape.format.planes();
+        if work <= SERIAL_WORK {
+            return Ok(product(self.path, packed, x, 1));
+        }
+        let tasks = self.pool.current_num_threads() * TASKS_PER_THREAD;
+        Ok(self.pool.install(|| product(self.path, packed, x, tasks)))
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        let shapes = self.matrices.iter().map(PackedMatrix::shape);
+        shapes.map(PackedMatrix::bytes_of).sum()
+    }
+}
+
+/// `x (units, k) @ W (k, n) -> (units, n)`, outputs cut into about `tasks` pieces.
+fn product(path: Path, matrix: &PackedMatrix, x: &[u32], tasks: usize) -> Vec<u32> {
+    let MatrixShape { k, n, .. } = matrix.shape();
+    let units = Units::cut(path, x, k);
+    let count = x.len() / k;
+    let tiles = n.div_ceil(LANES);
+    let piece = tiles.div_ceil(tasks);
+    // (tiles, units, LANES): each task writes one piece of it.
+    let mut tiled = vec![[0; LANES]; tiles * count];
+    let pieces = tiled.chunks_mut(piece * count);
+    let task = |(i, out): (usize, &mut [[u32; LANES]])| {
+        tiles_product(path, matrix, &units, i * piece, out, count);
+    };
+    if tasks == 1 {
+        pieces.enumerate().for_each(task);
+    } else {
+        tiled
+            .par_chunks_mut(piece * count)
+            .enumerate()
+            .for_each(task);
+    }
+    untile(&tiled, count, n)
+}
+
+/// (tiles, units, LANES) -> (units, n).
+fn untile(tiled: &[[u32; LANES]], count: usize, n: usize) -> Vec<u32> {
+    let mut y = Vec::with_capacity(count * n);
+    for unit in 0..count {
+        let lanes = tiled.iter().skip(unit).step_by(count);
+        y.extend(lanes.flatten().take(n));
+    }
+    y
+}
+
+/// Products of all units with the tiles from `first` on: `out` is (tiles, units, LANES).
+fn tiles_product(
+    path: Path,
+    matrix: &PackedMatrix,
+    units: &Units,
+    first: usize,
+    out: &mut [[u32; LANES]],
+    count: usize,
+) {
+    let tiles = out.len() / count;
+    let strips: Vec<&[Block]> = matrix
+        .tiles(first, tiles)
+        .chunks_exact(matrix.steps())
+        .collect();
+    let all: Vec<&[Quad]> = (0..count).map(|unit| units.unit(unit)).collect();
+    for (i, units) in all.chunks(BLOCK_UNITS).enumerate() {
+        let sums = block_sums(path, &strips, units);
+        let planes = strips.len() / tiles;
+        for tile in 0..tiles {
+            for unit in 0..units.len() {
+                let sums: Vec<&Sums> = (0..planes)
+                    .map(|plane| &sums[(tile * planes + plane) * units.len() + unit])
+                    .collect();
+                let place = i * BLOCK_UNITS + unit;
+                reduce::reduce(place, &sums, &mut out[tile * count + place]);
+            }
+        }
+    }
+}
+
+/// Sums of a block of units with every strip: (strips, units), chunk by chunk of the inputs.
+fn block_sums(path: Path, strips: &[&[Block]], units: &[&[Quad]]) -> Vec<Sums> {
+    let mut sums = vec![[0; LANES]; strips.len() * units.len()];
+    let steps = strips.first().map_or(0, |strip| strip.len());
+    for first in (0..steps).step_by(CHUNK_STEPS) {
+        let chunk = first..steps.min(first + CHUNK_STEPS);
+        let strips: Vec<&[Block]> = strips.iter().map(|strip| &strip[chunk.clone()]).collect();
+        let units: Vec<&[Quad]> = units.iter().map(|unit| &unit[chunk.clone()]).collect();
+        path.accumulate(&strips, &units, &mut sums);
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests;
