@@ -1,4 +1,4 @@
-//! Who computes next: one dispatch thread, the only caller of [`Backend::project`].
+//! Who computes next: one dispatch thread, the only caller of [`Backend::project`](crate::backend::Backend::project).
 //!
 //! It takes the oldest request, joins to it every queued request for the same projection as far as
 //! [`Limits::max_rows`] allows, makes one product of them all and splits the result. A weight matrix is
@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::backend::Backend;
 use occupancy::{Occupancy, Slot};
+use crate::weights::Model;
 use rows::{InvalidRows, Rows, Shape, to_little_endian};
 
 /// How much one host takes on.
@@ -115,7 +115,7 @@ pub struct Scheduler {
 struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
-    backend: Arc<dyn Backend>,
+    model: Arc<Model>,
     shapes: Arc<[Shape]>,
     max_rows: usize,
     counts: Counts,
@@ -137,19 +137,19 @@ struct Counts {
 }
 
 impl Scheduler {
-    /// Starts the dispatch thread of a backend whose matrices are `shapes`, by projection.
+    /// Starts the dispatch thread of a model whose projections are of these shapes.
     ///
     /// # Errors
     /// The operating system's, if it gives no thread.
     pub fn start(
-        backend: Arc<dyn Backend>,
+        model: Arc<Model>,
         shapes: Arc<[Shape]>,
         limits: Limits,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             arrived: Condvar::new(),
-            backend,
+            model,
             shapes,
             max_rows: limits.max_rows,
             counts: Counts::default(),
@@ -295,7 +295,7 @@ impl Shared {
     /// The product, with a device's panic or wrong length turned into an error.
     fn project(&self, projection: usize, rows: usize, x: &[u32]) -> Result<Vec<u32>, String> {
         let y = catch_unwind(AssertUnwindSafe(|| {
-            self.backend.project(projection, rows, x)
+            self.model.backend.project(projection, rows, x)
         }))
         .map_err(|_| "the backend panicked; see the host's log".to_owned())?
         .map_err(|error| error.to_string())?;

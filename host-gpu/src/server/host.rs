@@ -4,88 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use talaria_wire::digest::{ModelDigest, ModelHasher};
-use talaria_wire::manifest::Manifest;
 
 use super::fault::{Faults, Injector};
-use crate::backend::{Backend, BackendError};
 use crate::record::{Observer, Seen};
 use crate::scheduler::rows::{Claim, Shape};
 use crate::scheduler::{Counters, Limits, Scheduler};
-
-/// Bytes of planes read from a backend at once, and of a chunk on the wire.
-pub(super) const CHUNK_BYTES: usize = 1 << 20;
-
-/// A loaded model: what a host serves.
-pub struct Served {
-    manifest: Manifest,
-    manifest_bytes: Bytes,
-    backend: Arc<dyn Backend>,
-}
-
-impl Served {
-    /// A backend with the matrices of a manifest, in its order.
-    pub fn new(manifest: Manifest, backend: Box<dyn Backend>) -> Self {
-        Self {
-            manifest_bytes: manifest.to_bytes().into(),
-            manifest,
-            backend: backend.into(),
-        }
-    }
-
-    /// What the host says of its model.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// Canonical bytes of the manifest.
-    pub fn manifest_bytes(&self) -> &Bytes {
-        &self.manifest_bytes
-    }
-
-    /// The device.
-    pub fn backend(&self) -> &dyn Backend {
-        &*self.backend
-    }
-
-    /// Gives all weight planes to `each` in canonical order, as the device uses them.
-    ///
-    /// # Errors
-    /// The device's; ends early without one when `each` returns false.
-    pub fn stream_planes(&self, mut each: impl FnMut(Vec<u8>) -> bool) -> Result<(), BackendError> {
-        let planes = self.manifest.weights.planes();
-        for (matrix, shape) in Shape::of_manifest(&self.manifest).into_iter().enumerate() {
-            let step = (CHUNK_BYTES / shape.k).max(1);
-            for plane in 0..planes {
-                for first in (0..shape.n).step_by(step) {
-                    let count = step.min(shape.n - first);
-                    let weights = self.backend.read(matrix, plane, first, count)?;
-                    if !each(bytemuck::cast_vec(weights)) {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Digest over the manifest and the planes as the device holds them.
-    ///
-    /// # Errors
-    /// The device's.
-    pub fn digest(&self) -> Result<ModelDigest, BackendError> {
-        let mut hasher = ModelHasher::new(&self.manifest_bytes);
-        self.stream_planes(|planes| {
-            hasher.planes(&planes);
-            true
-        })?;
-        Ok(hasher.finish())
-    }
-}
+use crate::weights::Model;
 
 /// A GPU host, independent of any socket.
 pub struct GpuHost {
-    served: Served,
+    model: Arc<Model>,
+    manifest_bytes: Bytes,
     shapes: Arc<[Shape]>,
     limits: Limits,
     scheduler: Scheduler,
@@ -95,16 +24,16 @@ pub struct GpuHost {
 }
 
 impl GpuHost {
-    /// A host of a loaded model.
+    /// A host of a loaded model. Hosts in one process may share a model.
     ///
     /// # Errors
     /// The operating system's, if it gives no thread.
-    pub fn new(served: Served, limits: Limits) -> std::io::Result<Self> {
-        let shapes: Arc<[Shape]> = Shape::of_manifest(&served.manifest).into();
-        let backend = Arc::clone(&served.backend);
+    pub fn new(model: Arc<Model>, limits: Limits) -> std::io::Result<Self> {
+        let shapes: Arc<[Shape]> = Shape::of_manifest(&model.manifest).into();
         Ok(Self {
-            scheduler: Scheduler::start(backend, Arc::clone(&shapes), limits)?,
-            served,
+            scheduler: Scheduler::start(Arc::clone(&model), Arc::clone(&shapes), limits)?,
+            manifest_bytes: model.manifest_bytes.clone().into(),
+            model,
             shapes,
             limits,
             observers: Vec::new(),
@@ -128,13 +57,18 @@ impl GpuHost {
     }
 
     /// The model.
-    pub fn served(&self) -> &Served {
-        &self.served
+    pub fn model(&self) -> &Model {
+        &self.model
     }
 
     /// What was done since the start.
     pub fn counters(&self) -> Counters {
         self.scheduler.counters()
+    }
+
+    /// Canonical bytes of the manifest.
+    pub(super) fn manifest_bytes(&self) -> Bytes {
+        self.manifest_bytes.clone()
     }
 
     pub(super) fn scheduler(&self) -> &Scheduler {

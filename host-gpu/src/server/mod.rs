@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::server::{Router, TcpIncoming};
 
-pub use host::{GpuHost, Served};
+pub use host::GpuHost;
 pub use listen::{Address, Listener};
 pub use running::RunningServer;
 use service::Service;

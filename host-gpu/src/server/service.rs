@@ -1,5 +1,6 @@
 //! The gRPC service of `wire/proto/weighted.proto` over a [`GpuHost`].
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,13 +17,15 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::fault::{Faulty, Injector};
-use super::host::{CHUNK_BYTES, GpuHost};
+use super::host::GpuHost;
 use crate::scheduler::rows::Claim;
 use crate::scheduler::{Job, Product, Refusal, Reply};
 
 /// Requests of one stream accepted and not yet taken by the network. The host reads no further until
 /// there are fewer; HTTP/2 flow control then holds the caller back.
 const MAX_IN_FLIGHT: usize = 256;
+/// Bytes of a message of the manifest or the weights.
+const CHUNK_BYTES: usize = 1 << 20;
 /// Weight chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
 /// Weight passes at the same time; more wait.
@@ -61,7 +64,7 @@ impl WeightedHost for Service {
         &self,
         _: Request<ManifestRequest>,
     ) -> Result<Response<Self::ManifestStream>, Status> {
-        let chunks = chunks(self.host.served().manifest_bytes().clone());
+        let chunks = chunks(self.host.manifest_bytes());
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks.map(Ok)))))
     }
 
@@ -109,9 +112,14 @@ fn chunks(bytes: Bytes) -> impl Iterator<Item = Chunk> + Send {
 
 /// Sends all planes as fast as the network takes them.
 fn read_weights(host: &GpuHost, sender: &mpsc::Sender<Result<Chunk, Status>>) {
-    let result = host.served().stream_planes(|planes| {
-        chunks(planes.into()).all(|chunk| sender.blocking_send(Ok(chunk)).is_ok())
-    });
+    let mut send = |planes: &[u8]| {
+        let data = Bytes::copy_from_slice(planes);
+        match sender.blocking_send(Ok(Chunk { data })) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    let result = host.model().stream_planes(CHUNK_BYTES, &mut send);
     if let Err(error) = result {
         tracing::error!("weights cannot be read back: {error}");
         let status = Status::internal(format!("weights cannot be read back: {error}"));
