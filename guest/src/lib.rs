@@ -1,3 +1,31 @@
-//! The payload.
+//! The payload: all of Talaria that sees plaintext.
+//!
+//! Structural decoding, masking, checking, tokenizer and chat template, in one Wasm component whose
+//! imports ([`world::World`]) are its whole interface to the world. It holds no weight matrix and has no
+//! clock, file or network.
+//!
+//! From the bottom: [`ops`] (structural operations), [`fixed_point`] (rows as integers), [`mask`] and
+//! [`check`] (what leaves and what comes back), [`projection`] (one product with a weight matrix),
+//! [`models`] (a forward pass), [`session`] and [`engine`] (continuous batching), [`setup`] (the weight pass
+//! that must come before).
 
+pub mod chat_template;
+pub mod check;
+#[cfg(target_family = "wasm")]
+mod component;
+pub mod counters;
+pub mod engine;
+pub mod fixed_point;
+pub mod glimpse;
+pub mod mask;
+pub mod models;
 pub mod ops;
+pub mod projection;
+pub mod sampling;
+pub mod session;
+pub mod setup;
+pub mod stop;
+#[cfg(test)]
+mod testing;
+pub mod tokenizer;
+pub mod world;

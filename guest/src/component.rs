@@ -1,0 +1,310 @@
+//! The component: generated bindings on one side, [`Engine`] and [`Ingest`] on the other. The only file that
+//! sees the bindings.
+
+#![allow(
+    unsafe_code,
+    reason = "generated exports cross the canonical ABI; getrandom's custom backend is a C symbol"
+)]
+
+use crate::{
+    engine::{self, Engine, Part, Prompt, Request, StepError},
+    mask::{self, MaskedRows, Shipment},
+    sampling::Sampling,
+    session::{Event, FinishReason},
+    setup::{Ingest, Options, Ready, Scheme},
+    world::{HostFailure, World},
+};
+use bindings::{
+    exports::talaria::payload::{engine as engine_export, minting, setup as setup_export},
+    talaria::payload::{
+        mask_supply::{self, MintedMask},
+        weighted,
+    },
+    wasi::random::random,
+};
+use std::{cell::RefCell, rc::Rc};
+use zeroize::{Zeroize, Zeroizing};
+
+#[allow(missing_docs, reason = "generated; wit/payload.wit documents every item")]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "payload",
+        generate_all,
+    });
+    export!(Payload with_types_in self);
+
+    pub struct Payload;
+}
+
+use bindings::Payload;
+
+/// The imports of this component.
+struct Imports;
+
+impl World for Imports {
+    fn project(&mut self, rows: &MaskedRows) -> Result<Vec<Vec<u32>>, HostFailure> {
+        let shipments: Vec<_> = rows
+            .shipments()
+            .iter()
+            .map(|shipment| match shipment {
+                Shipment::Residues(residues) => weighted::Shipment::Residues(residues.clone()),
+                Shipment::Seed(seed) => weighted::Shipment::Seed(seed.to_vec()),
+            })
+            .collect();
+        let result = weighted::project(rows.projection(), rows.rows(), &shipments);
+        for shipment in shipments {
+            if let weighted::Shipment::Seed(mut seed) = shipment {
+                seed.zeroize();
+            }
+        }
+        result.map_err(|failure| HostFailure { host: failure.host + 1, message: failure.message })
+    }
+
+    fn quarantine(&mut self, projection: u32) {
+        weighted::quarantine(projection);
+    }
+
+    fn draw(&mut self, projection: u32, rows: u32) -> Vec<mask::MintedMask> {
+        let minted = mask_supply::draw(projection, rows);
+        minted
+            .into_iter()
+            .map(|minted| mask::MintedMask {
+                mask: Zeroizing::new(minted.mask),
+                correction: Zeroizing::new(minted.correction),
+            })
+            .collect()
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) {
+        let mut drawn = random::get_random_bytes(bytes.len() as u64);
+        // A host that returns another length breaks the WASI contract: nothing may go on without entropy.
+        bytes.copy_from_slice(&drawn);
+        drawn.zeroize();
+    }
+}
+
+/// Randomness for libraries that ask for some by themselves (hash maps); masks never do.
+#[unsafe(no_mangle)]
+unsafe extern "Rust" fn __getrandom_v03_custom(
+    dest: *mut u8,
+    len: usize,
+) -> Result<(), getrandom::Error> {
+    let drawn = random::get_random_bytes(len as u64);
+    if drawn.len() != len {
+        return Err(getrandom::Error::UNEXPECTED);
+    }
+    // SAFETY: getrandom passes a writable buffer of `len` bytes, and `drawn` has as many.
+    unsafe { core::ptr::copy_nonoverlapping(drawn.as_ptr(), dest, len) };
+    Ok(())
+}
+
+/// How far this instance is.
+enum State {
+    Fresh,
+    Ingesting(Box<Ingest>),
+    Ready { ready: Rc<Ready>, engine: Box<Engine> },
+}
+
+thread_local! {
+    static STATE: RefCell<State> = const { RefCell::new(State::Fresh) };
+}
+
+const NOT_READY: &str = "set-up is not finished";
+
+fn with_engine<T>(run: impl FnOnce(&mut Engine) -> Result<T, String>) -> Result<T, String> {
+    STATE.with_borrow_mut(|state| match state {
+        State::Ready { engine, .. } => run(engine),
+        _ => Err(NOT_READY.into()),
+    })
+}
+
+fn become_ready(ready: Ready) -> Result<setup_export::Summary, String> {
+    let ready = Rc::new(ready);
+    let engine = Box::new(Engine::new(ready.clone())?);
+    let summary = setup_export::Summary {
+        model_digest: ready.digest.0.to_vec(),
+        row_bits: ready.projections.iter().map(|p| p.row_bits).collect(),
+        hosts: ready.masking.hosts() as u32,
+        leaks: ready.masking.leaks(),
+    };
+    STATE.set(State::Ready { ready, engine });
+    Ok(summary)
+}
+
+impl setup_export::Guest for Payload {
+    fn begin(manifest: Vec<u8>, options: setup_export::Options) -> Result<(), String> {
+        let expected_digest = options
+            .expected_digest
+            .map(|digest| <[u8; 32]>::try_from(digest).map_err(|_| "a digest has 32 bytes"))
+            .transpose()?;
+        let options = Options {
+            scheme: match options.masking {
+                setup_export::Masking::Shares => Scheme::Shares,
+                setup_export::Masking::Remo => Scheme::Remo,
+                setup_export::Masking::DangerousPlaintext => Scheme::DangerousPlaintext,
+            },
+            remo_rank: options.remo_rank,
+            expected_digest,
+            max_batch_rows: options.max_batch_rows,
+        };
+        let ingest = Ingest::begin(manifest, options, &mut Imports).map_err(|e| e.to_string())?;
+        STATE.set(State::Ingesting(Box::new(ingest)));
+        Ok(())
+    }
+
+    fn ingest(planes: Vec<u8>) -> Result<(), String> {
+        STATE.with_borrow_mut(|state| match state {
+            State::Ingesting(ingest) => ingest.ingest(&planes).map_err(|e| e.to_string()),
+            _ => Err("set-up has not begun".into()),
+        })
+    }
+
+    fn finish() -> Result<setup_export::Summary, String> {
+        match STATE.replace(State::Fresh) {
+            State::Ingesting(ingest) => {
+                become_ready(ingest.finish(&mut Imports).map_err(|e| e.to_string())?)
+            }
+            _ => Err("set-up has not begun".into()),
+        }
+    }
+
+    fn snapshot() -> Result<Vec<u8>, String> {
+        STATE.with_borrow(|state| match state {
+            State::Ready { ready, .. } => Ok(ready.snapshot()),
+            _ => Err(NOT_READY.into()),
+        })
+    }
+
+    fn restore(snapshot: Vec<u8>) -> Result<setup_export::Summary, String> {
+        become_ready(Ready::restore(snapshot, &mut Imports).map_err(|e| e.to_string())?)
+    }
+}
+
+impl engine_export::Guest for Payload {
+    fn open(request: engine_export::Request) -> Result<engine_export::Opened, String> {
+        let request = Request::from(request);
+        with_engine(|engine| {
+            let (session, prompt_ids) =
+                engine.open(request, &mut Imports).map_err(|e| e.to_string())?;
+            Ok(engine_export::Opened { session, prompt_ids })
+        })
+    }
+
+    fn close(session: u32) {
+        let _ = with_engine(|engine| {
+            engine.close(session);
+            Ok(())
+        });
+    }
+
+    fn step() -> Result<Vec<engine_export::Event>, engine_export::StepError> {
+        let stepped = with_engine(|engine| Ok(engine.step(&mut Imports)));
+        let stepped = stepped.map_err(engine_export::StepError::Internal)?;
+        let events = stepped.map_err(|error| match error {
+            StepError::Integrity => engine_export::StepError::Integrity,
+            StepError::Host(message) => engine_export::StepError::Host(message),
+            StepError::Internal(message) => engine_export::StepError::Internal(message),
+        })?;
+        Ok(events.into_iter().map(engine_export::Event::from).collect())
+    }
+
+    fn counters() -> engine_export::Counters {
+        let counters = with_engine(|engine| Ok(engine.counters())).unwrap_or_default();
+        engine_export::Counters {
+            projections: counters.projections,
+            rows: counters.rows,
+            checks: counters.checks,
+        }
+    }
+
+    fn rehearse(part: engine_export::Part, projection: u32, rows: u32) -> Result<(), String> {
+        let part = match part {
+            engine_export::Part::Mask => Part::Mask,
+            engine_export::Part::Check => Part::Check,
+            engine_export::Part::Unmask => Part::Unmask,
+        };
+        with_engine(|engine| engine.rehearse(part, projection, rows, &mut Imports))
+    }
+
+    fn arm_glimpse(elements: u32) {
+        let _ = with_engine(|engine| {
+            engine.glimpse().arm(elements);
+            Ok(())
+        });
+    }
+
+    fn take_glimpse() -> Option<engine_export::Glimpse> {
+        let glimpse = with_engine(|engine| Ok(engine.glimpse().take())).ok()??;
+        Some(engine_export::Glimpse {
+            projection: glimpse.projection,
+            plain: glimpse.plain,
+            hosts: glimpse.hosts,
+        })
+    }
+}
+
+impl minting::Guest for Payload {
+    fn mint(projection: u32, rows: u32) -> Result<Vec<MintedMask>, String> {
+        let minted = with_engine(|engine| engine.mint(projection, rows, &mut Imports))?;
+        Ok(minted
+            .into_iter()
+            .map(|mut minted| MintedMask {
+                mask: core::mem::take(&mut *minted.mask),
+                correction: core::mem::take(&mut *minted.correction),
+            })
+            .collect())
+    }
+}
+
+impl From<engine_export::Request> for Request {
+    fn from(request: engine_export::Request) -> Self {
+        let sampling = request.sampling;
+        Self {
+            prompt: match request.prompt {
+                engine_export::Prompt::Text(text) => Prompt::Text(text),
+                engine_export::Prompt::Ids(ids) => Prompt::Ids(ids),
+                engine_export::Prompt::Chat(messages) => Prompt::Chat(
+                    messages
+                        .into_iter()
+                        .map(|m| engine::Message { role: m.role, content: m.content })
+                        .collect(),
+                ),
+            },
+            sampling: Sampling {
+                temperature: sampling.temperature,
+                top_k: sampling.top_k,
+                top_p: sampling.top_p,
+                min_p: sampling.min_p,
+                repetition_penalty: sampling.repetition_penalty,
+                presence_penalty: sampling.presence_penalty,
+                frequency_penalty: sampling.frequency_penalty,
+                seed: sampling.seed,
+            },
+            max_new_tokens: request.max_new_tokens,
+            stop: request.stop,
+            ignore_eos: request.ignore_eos,
+            logits_digest: request.logits_digest,
+        }
+    }
+}
+
+impl From<(u32, Event)> for engine_export::Event {
+    fn from((session, event): (u32, Event)) -> Self {
+        let kind = match event {
+            Event::Token { id, text } => {
+                engine_export::EventKind::Token(engine_export::Sampled { id, text })
+            }
+            Event::Finished { reason, logits_digest } => {
+                engine_export::EventKind::Finished(engine_export::Finished {
+                    reason: match reason {
+                        FinishReason::Stop => engine_export::FinishReason::Stop,
+                        FinishReason::Length => engine_export::FinishReason::Length,
+                    },
+                    logits_digest: logits_digest.map(|digest| digest.to_vec()),
+                })
+            }
+        };
+        Self { session, kind }
+    }
+}

@@ -1,0 +1,12 @@
+//! What the payload counts.
+
+/// Since set-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls to the hosts.
+    pub projections: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Responses that passed the check.
+    pub checks: u64,
+}

@@ -1,0 +1,435 @@
+//! Continuous batching: every step is one forward pass over rows of all active sessions.
+//!
+//! A session in decoding has one row in each step; what is left of the row budget goes to prompts, in
+//! chunks, whoever waits longest first. No row's result depends on the others in its pass, so a
+//! session's tokens and logits are the same alone and among many.
+
+use crate::{
+    chat_template::ChatTemplate,
+    counters::Counters,
+    fixed_point::FixedRows,
+    glimpse::GlimpseSlot,
+    mask::{MintedMask, Sealed},
+    models::{Decoder, Input},
+    ops::{Heads, KvCache},
+    projection::{ProjectError, Projector},
+    sampling::{Sampler, Sampling},
+    session::{Event, Session},
+    setup::Ready,
+    stop::StopStrings,
+    tokenizer::Tokenizer,
+    world::{World, fresh_seed},
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, rc::Rc};
+use zeroize::Zeroizing;
+
+pub use crate::chat_template::Message;
+
+/// Bytes of keys and values of all sessions of an instance; an instance has 4 GiB for everything.
+pub const CACHE_BUDGET: u64 = 3 << 29;
+
+/// Where a reply begins.
+pub enum Prompt {
+    /// Continued as it is, with the special tokens that the tokenizer adds to a text.
+    Text(String),
+    /// Rendered with the checkpoint's chat template.
+    Chat(Vec<Message>),
+    /// Token ids.
+    Ids(Vec<u32>),
+}
+
+/// What a client asks for.
+pub struct Request {
+    /// Where the reply begins.
+    pub prompt: Prompt,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens of the reply, at least 1.
+    pub max_new_tokens: u32,
+    /// The reply ends before the first of these.
+    pub stop: Vec<String>,
+    /// Do not end at stop tokens.
+    pub ignore_eos: bool,
+    /// Hash all logits.
+    pub logits_digest: bool,
+}
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing to continue.
+    #[error("the prompt is empty: give at least one token")]
+    Empty,
+    /// An id that the model does not know.
+    #[error("token id {id} at position {position} is outside the vocabulary of {vocab}")]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Its place in the prompt.
+        position: usize,
+        /// Tokens in the vocabulary.
+        vocab: u32,
+    },
+    /// No room for a reply.
+    #[error("the prompt has {tokens} tokens, the context of this model {context}, at least one of them for the reply: shorten the prompt")]
+    TooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// max_position_embeddings.
+        context: u32,
+    },
+    /// max_new_tokens = 0.
+    #[error("max-new-tokens is 0: ask for at least 1")]
+    NothingAsked,
+    /// The model came without tokenizer.json.
+    #[error("this checkpoint has no tokenizer.json: add it to the model directory of the GPU hosts, or give the prompt as token ids without stop strings")]
+    NoTokenizer,
+    /// The model came without a chat template.
+    #[error("this checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): give the prompt as text")]
+    NoTemplate,
+    /// Too many sessions.
+    #[error("no memory for another session: its cache may come to {needed} MB, {free} MB are free; try again later, or with fewer tokens")]
+    Memory {
+        /// Megabytes it may need.
+        needed: u64,
+        /// Megabytes left.
+        free: u64,
+    },
+    /// Tokenizer, template, sampling or stop strings.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Why a step brought nothing; all sessions are over.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A host lied: this instance answers nothing any more.
+    #[error("{}", crate::check::Tampered)]
+    Integrity,
+    /// A host failed.
+    #[error("{0}")]
+    Host(String),
+    /// The model's numbers left their range.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Decodes for any number of sessions.
+pub struct Engine {
+    ready: Rc<Ready>,
+    decoder: Decoder,
+    tokenizer: Option<Rc<Tokenizer>>,
+    template: Option<ChatTemplate>,
+    sessions: BTreeMap<u32, Session>,
+    next_id: u32,
+    /// The session that was served last among those with a prompt to process.
+    last_prefill: u32,
+    counters: Counters,
+    glimpse: GlimpseSlot,
+    rehearsal: Option<Rehearsal>,
+    tampered: bool,
+}
+
+/// A part of a projection call that can be run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Building masked rows.
+    Mask,
+    /// Checking a response.
+    Check,
+    /// Taking the mask off, back to floats.
+    Unmask,
+}
+
+/// Made-up rows and answers that [`Engine::rehearse`] runs parts on.
+struct Rehearsal {
+    projection: u32,
+    x: FixedRows,
+    sealed: Sealed,
+    answers: Vec<Vec<u32>>,
+}
+
+impl Engine {
+    /// Reads the text files of the manifest.
+    ///
+    /// Errors: a tokenizer or template that is there but broken.
+    pub fn new(ready: Rc<Ready>) -> Result<Self, String> {
+        let files = &ready.manifest.text_files;
+        let tokenizer = match files.contains_key("tokenizer.json") {
+            true => Some(Rc::new(Tokenizer::from_files(files).map_err(|e| e.to_string())?)),
+            false => None,
+        };
+        Ok(Self {
+            decoder: Decoder::new(&ready.manifest.decoder),
+            template: ChatTemplate::from_files(files).map_err(|e| e.to_string())?,
+            tokenizer,
+            sessions: BTreeMap::new(),
+            next_id: 0,
+            last_prefill: 0,
+            counters: Counters::default(),
+            glimpse: GlimpseSlot::default(),
+            rehearsal: None,
+            tampered: false,
+            ready,
+        })
+    }
+
+    /// Begins a session; returns its id and the prompt as token ids.
+    pub fn open(
+        &mut self,
+        request: Request,
+        world: &mut dyn World,
+    ) -> Result<(u32, Vec<u32>), OpenError> {
+        let invalid = |e: &dyn core::fmt::Display| OpenError::Invalid(e.to_string());
+        if request.max_new_tokens == 0 {
+            return Err(OpenError::NothingAsked);
+        }
+        let needs_text = !request.stop.is_empty();
+        if needs_text && self.tokenizer.is_none() {
+            return Err(OpenError::NoTokenizer);
+        }
+        let ids = self.encode(request.prompt)?;
+        let context = self.ready.manifest.decoder.max_position_embeddings;
+        let room = u64::from(context).saturating_sub(ids.len() as u64);
+        let remaining = room.min(u64::from(request.max_new_tokens)) as u32;
+        if remaining == 0 {
+            return Err(OpenError::TooLong { tokens: ids.len(), context });
+        }
+        let cache_bytes = self.reserve(ids.len() + remaining as usize)?;
+        let sampler = Sampler::new(request.sampling, *fresh_seed(world), &ids)
+            .map_err(|e| invalid(&e))?;
+        let stops = StopStrings::new(&request.stop).map_err(|e| invalid(&e))?;
+        let eos = &self.ready.manifest.generation.eos_token_ids;
+        let session = Session {
+            caches: self.decoder.caches(&self.ready),
+            position: 0,
+            pending: Zeroizing::new(ids.clone()),
+            cache_bytes,
+            sampler,
+            text: self.tokenizer.clone().map(|tokenizer| {
+                let stream = tokenizer.stream(true);
+                (tokenizer, stream)
+            }),
+            stops,
+            stop_tokens: if request.ignore_eos { Vec::new() } else { eos.clone() },
+            remaining,
+            logits_digest: request.logits_digest.then(Sha256::new),
+        };
+        let id = self.next_id;
+        self.next_id += 1;
+        self.sessions.insert(id, session);
+        Ok((id, ids))
+    }
+
+    fn encode(&self, prompt: Prompt) -> Result<Vec<u32>, OpenError> {
+        let encode = |text: &str, add_special_tokens| {
+            let tokenizer = self.tokenizer.as_ref().ok_or(OpenError::NoTokenizer)?;
+            let ids = tokenizer.encode(text, add_special_tokens);
+            ids.map_err(|e| OpenError::Invalid(e.to_string()))
+        };
+        let ids = match prompt {
+            Prompt::Ids(ids) => ids,
+            Prompt::Text(text) => encode(&Zeroizing::new(text), true)?,
+            Prompt::Chat(messages) => {
+                if self.tokenizer.is_none() {
+                    return Err(OpenError::NoTokenizer);
+                }
+                let template = self.template.as_ref().ok_or(OpenError::NoTemplate)?;
+                let text = template.render(&messages, true);
+                encode(&Zeroizing::new(text.map_err(|e| OpenError::Invalid(e.to_string()))?), false)?
+            }
+        };
+        let vocab = self.ready.manifest.decoder.vocab_size;
+        if let Some((position, id)) = ids.iter().enumerate().find(|(_, id)| **id >= vocab) {
+            return Err(OpenError::TokenOutOfRange { id: *id, position, vocab });
+        }
+        if ids.is_empty() { Err(OpenError::Empty) } else { Ok(ids) }
+    }
+
+    /// Bytes of cache for so many positions, if there is room.
+    fn reserve(&self, positions: usize) -> Result<u64, OpenError> {
+        let manifest = &self.ready.manifest;
+        let heads = Heads::from(&manifest.decoder);
+        let per_layer = KvCache::bytes_for(heads, positions) as u64;
+        let needed = per_layer * manifest.layers.len() as u64;
+        let used: u64 = self.sessions.values().map(|session| session.cache_bytes).sum();
+        let free = CACHE_BUDGET.saturating_sub(used);
+        if needed > free {
+            return Err(OpenError::Memory { needed: needed >> 20, free: free >> 20 });
+        }
+        Ok(needed)
+    }
+
+    /// Ends a session early. Unknown ids are none.
+    pub fn close(&mut self, session: u32) {
+        self.sessions.remove(&session);
+    }
+
+    /// One forward pass. No events: nothing is active, or only prompts were processed
+    /// ([`Engine::is_idle`] tells).
+    pub fn step(&mut self, world: &mut dyn World) -> Result<Vec<(u32, Event)>, StepError> {
+        if self.tampered {
+            return Err(StepError::Integrity);
+        }
+        let result = self.forward(world);
+        if let Err(error) = &result {
+            self.tampered = matches!(error, StepError::Integrity);
+            self.sessions.clear();
+        }
+        result
+    }
+
+    /// Whether no session is active.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    fn forward(&mut self, world: &mut dyn World) -> Result<Vec<(u32, Event)>, StepError> {
+        let plan = self.plan();
+        let ready = self.ready.clone();
+        let vocab = ready.manifest.decoder.vocab_size as usize;
+        let mut projector = Projector {
+            masking: &ready.masking,
+            world,
+            counters: &mut self.counters,
+            glimpse: &mut self.glimpse,
+        };
+        let mut logits = {
+            let mut inputs: Vec<_> = self
+                .sessions
+                .iter_mut()
+                .filter_map(|(id, session)| {
+                    let rows = *plan.get(id)?;
+                    Some(Input {
+                        tokens: &session.pending[..rows],
+                        position: session.position,
+                        caches: &mut session.caches,
+                        logits: usize::from(rows == session.pending.len()),
+                    })
+                })
+                .collect();
+            if inputs.is_empty() {
+                return Ok(Vec::new());
+            }
+            Zeroizing::new(self.decoder.forward(&ready, &mut inputs, &mut projector)?)
+        };
+        let mut rows_of_logits = logits.chunks_exact_mut(vocab);
+        let mut events = Vec::new();
+        for (id, rows) in plan {
+            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            session.position += rows;
+            if rows < session.pending.len() {
+                session.pending.drain(..rows);
+                self.last_prefill = id;
+                continue;
+            }
+            let Some(logits) = rows_of_logits.next() else { break };
+            let (token, finished) =
+                session.advance(logits).map_err(|e| StepError::Internal(e.to_string()))?;
+            events.push((id, token));
+            if let Some(finished) = finished {
+                events.push((id, finished));
+                self.sessions.remove(&id);
+            }
+        }
+        Ok(events)
+    }
+
+    /// Rows of each session in the next pass, at most `max_batch_rows` in all.
+    fn plan(&self) -> BTreeMap<u32, usize> {
+        let mut budget = self.ready.options.max_batch_rows as usize;
+        let mut plan = BTreeMap::new();
+        let after_last = self.sessions.range(self.last_prefill + 1..);
+        let in_turn: Vec<_> =
+            after_last.chain(self.sessions.range(..=self.last_prefill)).collect();
+        let decoding = in_turn.iter().filter(|(_, session)| session.pending.len() == 1);
+        let prefilling = in_turn.iter().filter(|(_, session)| session.pending.len() > 1);
+        for (id, session) in decoding.chain(prefilling) {
+            let rows = session.pending.len().min(budget);
+            if rows == 0 {
+                break;
+            }
+            budget -= rows;
+            plan.insert(**id, rows);
+        }
+        plan
+    }
+
+    /// What was done since set-up.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// For demonstrations: see [`GlimpseSlot`].
+    pub fn glimpse(&mut self) -> &mut GlimpseSlot {
+        &mut self.glimpse
+    }
+
+    /// Masks made ahead, for other instances.
+    pub fn mint(&self, projection: u32, rows: u32, world: &mut dyn World) -> Result<Vec<MintedMask>, String> {
+        Ok(self.ready.masking.mint(self.projection(projection)?, rows, world))
+    }
+
+    fn projection(&self, index: u32) -> Result<&crate::projection::Projection, String> {
+        let projections = &self.ready.projections;
+        let projection = projections.get(index as usize);
+        projection.ok_or_else(|| format!("projection {index}: there are {}", projections.len()))
+    }
+
+    /// Runs one part of a call on made-up rows, for the host to time. A call with the projection and rows
+    /// of the call before runs nothing but the part.
+    pub fn rehearse(
+        &mut self,
+        part: Part,
+        projection: u32,
+        rows: u32,
+        world: &mut dyn World,
+    ) -> Result<(), String> {
+        let most = self.ready.options.max_batch_rows;
+        if !(1..=most).contains(&rows) {
+            return Err(format!("{rows} rows, expected 1..={most}"));
+        }
+        let ready = self.ready.clone();
+        let masking = &ready.masking;
+        self.projection(projection)?;
+        let projection = &ready.projections[projection as usize];
+        let fits = |r: &Rehearsal| r.projection == projection.index && r.x.rows() == rows as usize;
+        let rehearsal = match self.rehearsal.take().filter(fits) {
+            Some(rehearsal) => rehearsal,
+            None => {
+                let x = FixedRows::from_integers(vec![1; rows as usize * projection.k], projection.k);
+                let sealed = masking.mask(projection, &x, world);
+                let answers = vec![vec![0; rows as usize * 2 * projection.n]; masking.hosts()];
+                Rehearsal { projection: projection.index, x, sealed, answers }
+            }
+        };
+        match part {
+            Part::Mask => drop(masking.mask(projection, &rehearsal.x, world)),
+            Part::Check => {
+                let answers = rehearsal.answers.clone();
+                // Zeros are no product: what counts is the time.
+                let _ = masking.check(projection, &rehearsal.x, &rehearsal.sealed, answers);
+            }
+            Part::Unmask => {
+                let products = masking.unmask_rehearsed(projection, &rehearsal.sealed, &rehearsal.answers[0]);
+                drop(rehearsal.x.dequantise(&products, &projection.column_scales, &projection.bias));
+            }
+        }
+        self.rehearsal = Some(rehearsal);
+        Ok(())
+    }
+}
+
+impl From<ProjectError> for StepError {
+    fn from(error: ProjectError) -> Self {
+        match error {
+            ProjectError::Tampered(_) => StepError::Integrity,
+            ProjectError::Host(failure) => StepError::Host(failure.to_string()),
+            ProjectError::NotFinite(error) => StepError::Internal(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Rows as integers, and products back as floats.
+//!
+//! Row x (k,) becomes `X = round(x * 2^e)` with its own exponent e, which never leaves the payload.
+
+use talaria_arithmetic::{
+    P1, P2,
+    fixed_point::{exponent_for, power_of_two, quantise},
+    residue::{from_small, signed_crt},
+};
+use zeroize::Zeroize;
+
+/// An activation is infinite or not a number.
+#[derive(Debug, thiserror::Error)]
+#[error("an activation is not finite: the checkpoint's weights overflow float32")]
+pub struct NotFinite;
+
+/// Integer rows X (rows,k), zeroized when dropped.
+pub struct FixedRows {
+    k: usize,
+    values: Vec<i32>,
+    exponents: Vec<i32>,
+}
+
+impl FixedRows {
+    /// Quantises x (rows,k) to `bits` bits, sign included.
+    pub fn quantise(x: &[f32], k: usize, bits: u32) -> Result<Self, NotFinite> {
+        let limit = (1 << (bits - 1)) - 1;
+        let mut rows = Self { k, values: Vec::with_capacity(x.len()), exponents: Vec::new() };
+        for row in x.chunks_exact(k) {
+            // max ignores NaN, so NaN is looked for by itself: x * 0 is NaN for NaN and infinity.
+            let poison = row.iter().fold(0.0f32, |sum, v| sum + v * 0.0);
+            let max = row.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+            let exponent = exponent_for(max + poison, limit).ok_or(NotFinite)?;
+            let scale = power_of_two(exponent);
+            rows.values.extend(row.iter().map(|v| quantise(*v, scale)));
+            rows.exponents.push(exponent);
+        }
+        Ok(rows)
+    }
+
+    /// One-hot rows (tokens,vocab), without a branch or index on the token.
+    pub fn one_hot(tokens: &[u32], vocab: usize) -> Self {
+        let mut values = Vec::with_capacity(tokens.len() * vocab);
+        for token in tokens {
+            values.extend((0..vocab as u32).map(|j| i32::from(j == *token)));
+        }
+        Self { k: vocab, values, exponents: vec![0; tokens.len()] }
+    }
+
+    /// Rows of given integers, for set-up probes and rehearsals; |X| < P1.
+    pub(crate) fn from_integers(values: Vec<i32>, k: usize) -> Self {
+        let rows = values.len() / k;
+        Self { k, values, exponents: vec![0; rows] }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.exponents.len()
+    }
+
+    /// Features of a row.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// X (rows,k).
+    pub fn values(&self) -> &[i32] {
+        &self.values
+    }
+
+    /// The exponent e of a row.
+    pub(crate) fn exponent(&self, row: usize) -> i32 {
+        self.exponents[row]
+    }
+
+    /// Row by row (k,).
+    pub fn iter(&self) -> impl Iterator<Item = &[i32]> {
+        self.values.chunks_exact(self.k)
+    }
+
+    /// rows x (k residues modulo P1, then k modulo P2).
+    pub fn residues(&self) -> Vec<u32> {
+        let mut out = Vec::with_capacity(2 * self.values.len());
+        for row in self.iter() {
+            for p in [P1, P2] {
+                out.extend(row.iter().map(|x| from_small(*x, p)));
+            }
+        }
+        out
+    }
+
+    /// Products y (rows,n) from their residues: `y = Y * 2^-(e+f)`, then the bias (n,) or nothing.
+    ///
+    /// `column_scales` (n,) are `2^-f`.
+    pub fn dequantise(&self, residues: &[u32], column_scales: &[f64], bias: &[f32]) -> Vec<f32> {
+        let n = column_scales.len();
+        let mut out = Vec::with_capacity(self.rows() * n);
+        for (row, exponent) in residues.chunks_exact(2 * n).zip(&self.exponents) {
+            let row_scale = power_of_two(-exponent);
+            let (r1, r2) = row.split_at(n);
+            let products = r1.iter().zip(r2).zip(column_scales);
+            // |Y| < 2^61: rounds once to f64 and once to f32, the same everywhere.
+            out.extend(products.map(|((r1, r2), scale)| {
+                (signed_crt(*r1, *r2) as f64 * (scale * row_scale)) as f32
+            }));
+        }
+        if !bias.is_empty() {
+            for row in out.chunks_exact_mut(n) {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        }
+        out
+    }
+}
+
+impl Drop for FixedRows {
+    fn drop(&mut self) {
+        self.values.zeroize();
+        self.exponents.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use talaria_arithmetic::residue::from_i64;
+
+    #[test]
+    fn one_hot_rows() {
+        let rows = FixedRows::one_hot(&[2, 0], 3);
+        assert_eq!(rows.values(), [0, 0, 1, 1, 0, 0]);
+        assert_eq!(rows.residues(), [0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn not_finite_is_refused() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(FixedRows::quantise(&[1.0, bad, 2.0], 3, 18).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn identity_comes_back(x in prop::collection::vec(-1e6f32..1e6, 1..20), bits in 14u32..=22) {
+            let rows = FixedRows::quantise(&x, x.len(), bits).unwrap();
+            let back = rows.dequantise(&rows.residues(), &vec![1.0; x.len()], &[]);
+            let max = x.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (a, b) in x.iter().zip(&back) {
+                prop_assert!((a - b).abs() <= max * 2f32.powi(1 - bits as i32), "{} {}", a, b);
+            }
+        }
+
+        #[test]
+        fn bias_and_scale(y in -(1i64 << 50)..1 << 50, f in -20i32..20, b in -10f32..10.0) {
+            let rows = FixedRows::from_integers(vec![1], 1);
+            let residues = [from_i64(y, P1), from_i64(y, P2)];
+            let expected = (y as f64 * 2f64.powi(-f)) as f32 + b;
+            prop_assert_eq!(rows.dequantise(&residues, &[2f64.powi(-f)], &[b]), vec![expected]);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! ReMO, the paper's masking (section 4): `Xhat = X + M_pvt M_pub` with M_pub (m,k) public and M_pvt (1,m) fresh
+//! for each row, both uniform modulo each prime; `X W = Y - M_pvt R_pub` with `R_pub = M_pub W`.
+//!
+//! It hides only what lies in the row space of M_pub: whoever projects onto the other k - m dimensions gets
+//! X there. It is here as the paper's protocol and as a baseline.
+
+use super::{MaskedRows, MintedMask, Shipment, combine_halves};
+use crate::{
+    check::Rows,
+    fixed_point::FixedRows,
+    projection::Projection,
+    world::{HostFailure, World, fresh_seed},
+};
+use talaria_arithmetic::{PRIMES, keystream, residue};
+use zeroize::Zeroizing;
+
+/// Key of M_pub: public, the same everywhere; a nothing-up-my-sleeve number.
+const M_PUB_SEED: [u8; 32] = *b"talaria remo: public rows, v1...";
+
+/// Rows of M_pub projected in one call at set-up.
+const SETUP_ROWS: usize = 32;
+
+/// Why ReMO cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoError {
+    /// A host failed.
+    #[error(transparent)]
+    Host(#[from] HostFailure),
+    /// R_pub came back wrong.
+    #[error(transparent)]
+    WrongHost(#[from] super::WrongHost),
+    /// Too large for one instance.
+    #[error(
+        "remo of rank {rank} needs {needed} MB for M_pub and R_pub, an instance has {limit}: lower --remo-rank or use shares"
+    )]
+    Memory {
+        /// Fraction of k.
+        rank: f32,
+        /// Megabytes needed.
+        needed: u64,
+        /// Megabytes there are.
+        limit: u64,
+    },
+}
+
+/// Bytes of M_pub and R_pub that fit an instance of 4 GiB beside caches and rows.
+const MEMORY_LIMIT: u64 = 3 << 29;
+
+/// Public matrices of every projection.
+pub struct Remo {
+    rank: f32,
+    /// For each projection: m, M_pub as m x (k modulo P1, k modulo P2), R_pub as m x (n modulo P1, n modulo P2).
+    matrices: Vec<PublicRows>,
+}
+
+struct PublicRows {
+    m: usize,
+    m_pub: Vec<u32>,
+    r_pub: Vec<u32>,
+}
+
+impl Remo {
+    /// Projects the rows of M_pub for every projection and checks each product.
+    ///
+    /// `rank` is m / k; m is at least 1 and, for the one-hot embedding, at most `hidden_size`.
+    pub fn set_up(
+        rank: f32,
+        projections: &[Projection],
+        world: &mut dyn World,
+    ) -> Result<Self, RemoError> {
+        let m_of = |p: &Projection| {
+            let m = (f64::from(rank) * p.k as f64).round() as usize;
+            m.clamp(1, if p.is_embedding { p.n.min(p.k) } else { p.k })
+        };
+        let words: u64 = projections.iter().map(|p| (m_of(p) * (p.k + p.n) * 2) as u64).sum();
+        if words * 4 > MEMORY_LIMIT {
+            let (needed, limit) = (words * 4 >> 20, MEMORY_LIMIT >> 20);
+            return Err(RemoError::Memory { rank, needed, limit });
+        }
+        let matrices = projections.iter().map(|p| PublicRows::fetch(m_of(p), p, world));
+        Ok(Self { rank, matrices: matrices.collect::<Result<_, _>>()? })
+    }
+
+    /// For people: what a host learns.
+    pub(super) fn leaks(&self) -> String {
+        format!(
+            "remo of rank {} k hides only the row space of its public matrix: a host that projects onto the rest sees {:.0} % of every activation's dimensions and can recover the tokens from them. Use shares with two hosts to hide them.",
+            self.rank,
+            100.0 * (1.0 - self.rank)
+        )
+    }
+
+    pub(super) fn mask(
+        &self,
+        projection: &Projection,
+        x: &FixedRows,
+        world: &mut dyn World,
+    ) -> (Vec<Shipment>, Vec<u32>) {
+        let (k, n) = (projection.k, projection.n);
+        let mut masked = x.residues();
+        let mut corrections = Vec::with_capacity(x.rows() * 2 * n);
+        let mut minted = world.draw(projection.index, x.rows() as u32);
+        // The host side minted them in another instance: a length that does not fit is not used.
+        minted.retain(|minted| minted.mask.len() == 2 * k && minted.correction.len() == 2 * n);
+        for row in masked.chunks_exact_mut(2 * k) {
+            let minted = minted.pop().unwrap_or_else(|| self.mint(projection, world));
+            combine_halves(row, &minted.mask, k, residue::add);
+            corrections.extend_from_slice(&minted.correction);
+        }
+        (vec![Shipment::Residues(masked)], corrections)
+    }
+
+    /// M_pvt from fresh entropy, `M_pvt M_pub` and `M_pvt R_pub`.
+    pub(super) fn mint(&self, projection: &Projection, world: &mut dyn World) -> MintedMask {
+        let rows = &self.matrices[projection.index as usize];
+        let seed = fresh_seed(world);
+        let mut m_pvt = Zeroizing::new(vec![0; 2 * rows.m]);
+        keystream::expand_row(&seed, 0, &mut m_pvt);
+        MintedMask {
+            mask: combination(&m_pvt, &rows.m_pub, projection.k),
+            correction: combination(&m_pvt, &rows.r_pub, projection.n),
+        }
+    }
+}
+
+impl PublicRows {
+    fn fetch(m: usize, projection: &Projection, world: &mut dyn World) -> Result<Self, RemoError> {
+        let (k, n) = (projection.k, projection.n);
+        let m_pub = keystream::expand_rows(&M_PUB_SEED, m, k);
+        let mut r_pub = Vec::with_capacity(m * 2 * n);
+        for rows in m_pub.chunks(SETUP_ROWS * 2 * k) {
+            let sent = MaskedRows {
+                projection: projection.index,
+                rows: (rows.len() / (2 * k)) as u32,
+                shipments: vec![Shipment::Residues(rows.to_vec())],
+            };
+            let y = world.project(&sent)?.pop().unwrap_or_default();
+            let checked = projection.check.check(Rows::Residues(rows), y);
+            r_pub.extend(checked.map_err(|_| super::WrongHost(1))?.into_residues());
+        }
+        Ok(Self { m, m_pub, r_pub })
+    }
+}
+
+/// `s (m,) @ rows (m,len)` modulo each prime; both hold residues modulo P1, then modulo P2.
+fn combination(s: &[u32], rows: &[u32], len: usize) -> Zeroizing<Vec<u32>> {
+    let m = s.len() / 2;
+    let mut out = Zeroizing::new(Vec::with_capacity(2 * len));
+    let (mut low, mut high) = (Zeroizing::new(vec![0u64; len]), Zeroizing::new(vec![0u64; len]));
+    for (i, p) in PRIMES.into_iter().enumerate() {
+        low.fill(0);
+        high.fill(0);
+        for (s, row) in s[i * m..][..m].iter().zip(rows.chunks_exact(2 * len)) {
+            // Halves of products summed apart: 2^32 terms fit.
+            for ((low, high), r) in low.iter_mut().zip(high.iter_mut()).zip(&row[i * len..][..len]) {
+                let product = u64::from(*s) * u64::from(*r);
+                *low += product & 0xffff_ffff;
+                *high += product >> 32;
+            }
+        }
+        let p = u64::from(p);
+        let shift = (1 << 32) % p;
+        out.extend(low.iter().zip(high.iter()).map(|(low, high)| ((high % p * shift + low) % p) as u32));
+    }
+    out
+}

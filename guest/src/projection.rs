@@ -1,0 +1,141 @@
+//! A weight matrix as the payload knows it: its shape, scales and check vectors, never its weights.
+
+use crate::{
+    check::{CheckVectors, Tampered},
+    counters::Counters,
+    fixed_point::{FixedRows, NotFinite},
+    glimpse::GlimpseSlot,
+    mask::Masking,
+    world::{HostFailure, World},
+};
+use talaria_arithmetic::fixed_point::power_of_two;
+use talaria_wire::manifest::{self, Role};
+
+/// One projection `y (rows,n) = x (rows,k) @ W`.
+pub struct Projection {
+    /// Index in the manifest.
+    pub index: u32,
+    /// For people: `layer 3 qkv`.
+    pub name: String,
+    /// Input features.
+    pub k: usize,
+    /// Outputs.
+    pub n: usize,
+    /// Bits b_x of a row.
+    pub row_bits: u32,
+    /// Whether rows are one-hot.
+    pub is_embedding: bool,
+    /// `2^-f` of each output (n,).
+    pub column_scales: Vec<f64>,
+    /// Added to the product (n,), or empty.
+    pub bias: Vec<f32>,
+    /// Secret check vectors.
+    pub check: CheckVectors,
+}
+
+impl Projection {
+    /// From the manifest's entry, what was measured and what is to be checked.
+    pub fn new(index: u32, entry: &manifest::Projection, row_bits: u32, check: CheckVectors) -> Self {
+        Self {
+            index,
+            name: name(entry),
+            k: entry.k as usize,
+            n: entry.n as usize,
+            row_bits,
+            is_embedding: entry.role == Role::Embedding,
+            column_scales: entry.exponents.iter().map(|f| power_of_two(-i32::from(*f))).collect(),
+            bias: entry.bias.clone(),
+            check,
+        }
+    }
+}
+
+/// `layer 3 qkv`, `embedding`, `lm_head`.
+pub fn name(entry: &manifest::Projection) -> String {
+    let role = match entry.role {
+        Role::Embedding => return "embedding".into(),
+        Role::LmHead => return "lm_head".into(),
+        Role::Qkv => "qkv",
+        Role::O => "o",
+        Role::GateUp => "gate_up",
+        Role::Down => "down",
+    };
+    format!("layer {} {role}", entry.layer)
+}
+
+/// Why a product could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// A host lied.
+    #[error(transparent)]
+    Tampered(#[from] Tampered),
+    /// A host failed.
+    #[error(transparent)]
+    Host(#[from] HostFailure),
+    /// The row cannot be sent.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+}
+
+/// Residues of one call, up and down, for all rows and one host: larger batches go in several calls.
+const CALL_RESIDUES: usize = 4 << 20;
+
+/// Sends rows out masked and brings products back checked.
+pub struct Projector<'a> {
+    /// The scheme.
+    pub masking: &'a Masking,
+    /// The imports.
+    pub world: &'a mut dyn World,
+    /// What was done.
+    pub counters: &'a mut Counters,
+    /// Keeps a row for demonstrations if asked to.
+    pub glimpse: &'a mut GlimpseSlot,
+}
+
+impl Projector<'_> {
+    /// y (rows,n) of x (rows,k).
+    pub fn project(&mut self, projection: &Projection, x: &[f32]) -> Result<Vec<f32>, ProjectError> {
+        let k = projection.k;
+        self.in_calls(projection, x.len() / k, |rows| {
+            FixedRows::quantise(&x[rows.start * k..rows.end * k], k, projection.row_bits)
+        })
+    }
+
+    /// Rows of the embedding table (tokens,hidden).
+    pub fn embed(&mut self, embedding: &Projection, tokens: &[u32]) -> Result<Vec<f32>, ProjectError> {
+        self.in_calls(embedding, tokens.len(), |rows| {
+            Ok(FixedRows::one_hot(&tokens[rows], embedding.k))
+        })
+    }
+
+    fn in_calls(
+        &mut self,
+        projection: &Projection,
+        rows: usize,
+        fixed: impl Fn(core::ops::Range<usize>) -> Result<FixedRows, NotFinite>,
+    ) -> Result<Vec<f32>, ProjectError> {
+        let per_call = (CALL_RESIDUES / (2 * projection.k.max(projection.n))).max(1);
+        let mut y = Vec::with_capacity(rows * projection.n);
+        for start in (0..rows).step_by(per_call) {
+            let x = fixed(start..rows.min(start + per_call))?;
+            y.extend(self.call(projection, &x)?);
+        }
+        Ok(y)
+    }
+
+    /// 1 mask, 2 send, 3 check, 4 unmask, 5 back to floats.
+    fn call(&mut self, projection: &Projection, x: &FixedRows) -> Result<Vec<f32>, ProjectError> {
+        let sealed = self.masking.mask(projection, x, self.world);
+        self.glimpse.look(projection, x, sealed.rows());
+        self.counters.projections += 1;
+        self.counters.rows += x.rows() as u64;
+        let answers = self.world.project(sealed.rows())?;
+        let checked = self
+            .masking
+            .check(projection, x, &sealed, answers)
+            .inspect_err(|_| self.world.quarantine(projection.index))?;
+        self.counters.checks += 1;
+        let products = self.masking.unmask(projection, sealed, checked);
+        Ok(x.dequantise(&products, &projection.column_scales, &projection.bias))
+    }
+}

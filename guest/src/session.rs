@@ -1,0 +1,101 @@
+//! One conversation turn: what was asked for, how far it is, what comes out.
+
+use crate::{
+    models::Caches,
+    sampling::{Sampler, SamplingError},
+    stop::StopStrings,
+    tokenizer::{TextStream, Tokenizer},
+};
+use sha2::{Digest, Sha256};
+use std::rc::Rc;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Why a reply ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// A stop token or stop string.
+    Stop,
+    /// As many tokens as asked for, or the context is full.
+    Length,
+}
+
+/// What a step brought to a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A token, and the text that became final with it.
+    Token {
+        /// Its id.
+        id: u32,
+        /// Maybe nothing yet.
+        text: String,
+    },
+    /// The reply is complete.
+    Finished {
+        /// Why.
+        reason: FinishReason,
+        /// SHA-256 over the little-endian f32 bits of every step's logits in order, if asked for.
+        logits_digest: Option<[u8; 32]>,
+    },
+}
+
+/// A session between two steps.
+pub struct Session {
+    /// Keys and values of all positions processed.
+    pub caches: Caches,
+    /// Positions processed.
+    pub position: usize,
+    /// Tokens to process next: what is left of the prompt, or the token sampled last.
+    pub pending: Zeroizing<Vec<u32>>,
+    /// Bytes of cache that the session may come to need.
+    pub cache_bytes: u64,
+    pub(crate) sampler: Sampler,
+    /// None if the model came without a tokenizer.
+    pub(crate) text: Option<(Rc<Tokenizer>, TextStream)>,
+    pub(crate) stops: StopStrings,
+    /// Tokens that end the reply.
+    pub(crate) stop_tokens: Vec<u32>,
+    /// Tokens still to sample.
+    pub(crate) remaining: u32,
+    pub(crate) logits_digest: Option<Sha256>,
+}
+
+impl Session {
+    /// Samples from the logits (vocab,) of the last pending token and says what became of it; after a
+    /// `Finished` the session is over.
+    pub fn advance(
+        &mut self,
+        logits: &mut [f32],
+    ) -> Result<(Event, Option<Event>), SamplingError> {
+        if let Some(digest) = &mut self.logits_digest {
+            logits.iter().for_each(|logit| digest.update(logit.to_le_bytes()));
+        }
+        let id = self.sampler.sample(logits)?;
+        self.remaining -= 1;
+        let stopped = self.stop_tokens.contains(&id);
+        let mut piece = match &mut self.text {
+            Some((tokenizer, text)) if !stopped => text.push(tokenizer, id),
+            _ => String::new(),
+        };
+        let over = stopped || self.remaining == 0;
+        if over && let Some((_, text)) = &mut self.text {
+            piece.push_str(&text.finish());
+        }
+        let passed = self.stops.push(&piece);
+        piece.zeroize();
+        let mut text = passed.text;
+        if over && !passed.hit {
+            text.push_str(&self.stops.finish());
+        }
+        let reason = match (stopped || passed.hit, over) {
+            (true, _) => Some(FinishReason::Stop),
+            (false, true) => Some(FinishReason::Length),
+            (false, false) => None,
+        };
+        *self.pending = vec![id];
+        let finished = reason.map(|reason| Event::Finished {
+            reason,
+            logits_digest: self.logits_digest.take().map(|digest| digest.finalize().into()),
+        });
+        Ok((Event::Token { id, text }, finished))
+    }
+}

@@ -1,0 +1,334 @@
+//! Set-up: the weights stream once through the payload, which hashes them, measures them, folds them
+//! into secret check vectors, and forgets them.
+//!
+//! [`Ingest`] is open while bytes come; only its `finish` makes a [`Ready`], and only a `Ready` can
+//! decode.
+
+use crate::{
+    check::{CheckVectors, Fold},
+    mask::{self, Masking, Remo},
+    projection::{Projection, name},
+    world::{HostFailure, World, fresh_seed},
+};
+use serde::{Deserialize, Serialize};
+use talaria_arithmetic::exactness::{self, MIN_ROW_BITS};
+use talaria_wire::{
+    digest::{ModelDigest, ModelHasher},
+    manifest::{Manifest, ManifestError, Role},
+};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Which masking, before it is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scheme {
+    /// Two hosts.
+    Shares,
+    /// One host, the paper's.
+    Remo,
+    /// One host, none.
+    DangerousPlaintext,
+}
+
+/// What the CVM host asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// Masking.
+    pub scheme: Scheme,
+    /// m / k of ReMO.
+    pub remo_rank: f32,
+    /// Refuse any other model.
+    pub expected_digest: Option<[u8; 32]>,
+    /// Most rows of one forward pass.
+    pub max_batch_rows: u32,
+}
+
+/// Most rows of a forward pass that an instance accepts.
+pub const MAX_BATCH_ROWS: u32 = 1024;
+
+/// Why set-up refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The host's manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// An option.
+    #[error("{0}")]
+    Option(String),
+    /// More bytes than the manifest announces.
+    #[error("the host sent more weights than its manifest announces ({0} bytes)")]
+    TooMany(u64),
+    /// Fewer bytes.
+    #[error("the host sent {found} of {expected} bytes of weights: is it still running?")]
+    TooFew {
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// Not the model that was asked for.
+    #[error("the host serves the model {found}, expected {expected}: check --model and --weights, or pin the new digest")]
+    Digest {
+        /// Digest asked for.
+        expected: ModelDigest,
+        /// Digest streamed.
+        found: ModelDigest,
+    },
+    /// Rows would have too few bits.
+    #[error(
+        "{name} is too wide for exact products (largest sum of weight magnitudes in a column is {l1}): rows would have fewer than {MIN_ROW_BITS} bits. Try --weights int8"
+    )]
+    TooWide {
+        /// The matrix.
+        name: String,
+        /// Largest l1 of a column of a plane.
+        l1: u64,
+    },
+    /// Another instance's set-up does not parse.
+    #[error("set-up of another instance does not fit: {0}")]
+    Snapshot(String),
+    /// A host failed.
+    #[error(transparent)]
+    Host(#[from] HostFailure),
+    /// A host has other weights.
+    #[error(transparent)]
+    WrongHost(#[from] mask::WrongHost),
+    /// ReMO's matrices.
+    #[error(transparent)]
+    Remo(mask::RemoError),
+}
+
+/// A pass that is under way.
+pub struct Ingest {
+    manifest: Manifest,
+    manifest_bytes: Vec<u8>,
+    options: Options,
+    hasher: ModelHasher,
+    received: u64,
+    /// Position in canonical order.
+    at: Place,
+    /// The column that is coming, (k,), partly filled.
+    column: Vec<u8>,
+    fold: Fold,
+    done: Vec<(CheckVectors, u32)>,
+    /// A fresh key for the check vectors of each matrix.
+    keys: Vec<Zeroizing<[u8; 32]>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Place {
+    projection: usize,
+    plane: usize,
+    column: usize,
+}
+
+impl Ingest {
+    /// Parses the manifest and begins the first matrix.
+    pub fn begin(
+        manifest_bytes: Vec<u8>,
+        options: Options,
+        world: &mut dyn World,
+    ) -> Result<Self, SetupError> {
+        options.validate()?;
+        let manifest = Manifest::from_bytes(&manifest_bytes)?;
+        let keys: Vec<_> = manifest.projections.iter().map(|_| fresh_seed(world)).collect();
+        let first = &manifest.projections[0];
+        let fold = Fold::new(&keys[0], first.k as usize, first.n as usize);
+        Ok(Self {
+            hasher: ModelHasher::new(&manifest_bytes),
+            column: Vec::with_capacity(first.k as usize),
+            manifest,
+            manifest_bytes,
+            options,
+            received: 0,
+            at: Place::default(),
+            fold,
+            done: Vec::new(),
+            keys,
+        })
+    }
+
+    /// Takes the next bytes in canonical order, in any split.
+    pub fn ingest(&mut self, mut bytes: &[u8]) -> Result<(), SetupError> {
+        let total = self.manifest.weight_bytes();
+        if bytes.len() as u64 > total - self.received {
+            return Err(SetupError::TooMany(total));
+        }
+        self.received += bytes.len() as u64;
+        self.hasher.planes(bytes);
+        while !bytes.is_empty() {
+            let k = self.manifest.projections[self.at.projection].k as usize;
+            if self.column.is_empty() && bytes.len() >= k {
+                let (column, rest) = bytes.split_at(k);
+                self.column_done(column)?;
+                bytes = rest;
+            } else {
+                let (part, rest) = bytes.split_at(bytes.len().min(k - self.column.len()));
+                self.column.extend_from_slice(part);
+                bytes = rest;
+                if self.column.len() == k {
+                    let column = core::mem::take(&mut self.column);
+                    self.column_done(&column)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn column_done(&mut self, column: &[u8]) -> Result<(), SetupError> {
+        let planes = self.manifest.weights.planes();
+        // W = 256 * hi + lo, or the single plane.
+        let factor = if self.at.plane + 1 < planes { 256 } else { 1 };
+        self.fold.column(self.at.column, factor, column);
+        self.at.column += 1;
+        if self.at.column == self.manifest.projections[self.at.projection].n as usize {
+            (self.at.column, self.at.plane) = (0, self.at.plane + 1);
+        }
+        if self.at.plane == planes {
+            self.matrix_done()?;
+        }
+        Ok(())
+    }
+
+    fn matrix_done(&mut self) -> Result<(), SetupError> {
+        let entry = &self.manifest.projections[self.at.projection];
+        self.at = Place { projection: self.at.projection + 1, ..Place::default() };
+        let next = self.manifest.projections.get(self.at.projection);
+        let next = match next {
+            Some(next) => {
+                Fold::new(&self.keys[self.at.projection], next.k as usize, next.n as usize)
+            }
+            None => Fold::new(&[0; 32], 0, 0),
+        };
+        let (check, l1) = core::mem::replace(&mut self.fold, next).finish();
+        let bits = match entry.role {
+            // One-hot rows: X is 0 or 1.
+            Role::Embedding => 2,
+            _ => exactness::row_bits(l1)
+                .ok_or_else(|| SetupError::TooWide { name: name(entry), l1 })?,
+        };
+        self.done.push((check, bits));
+        Ok(())
+    }
+
+    /// Ends the pass and tries every projection on every host.
+    pub fn finish(self, world: &mut dyn World) -> Result<Ready, SetupError> {
+        let expected = self.manifest.weight_bytes();
+        if self.received != expected {
+            return Err(SetupError::TooFew { expected, found: self.received });
+        }
+        let digest = self.hasher.finish();
+        if let Some(expected) = self.options.expected_digest
+            && expected != digest.0
+        {
+            return Err(SetupError::Digest { expected: ModelDigest(expected), found: digest });
+        }
+        Ready::new(self.manifest, self.manifest_bytes, self.options, digest, self.done, world)
+    }
+}
+
+impl Options {
+    fn validate(&self) -> Result<(), SetupError> {
+        if !(1..=MAX_BATCH_ROWS).contains(&self.max_batch_rows) {
+            let rows = self.max_batch_rows;
+            return Err(SetupError::Option(format!(
+                "max-batch-rows = {rows}, expected 1..={MAX_BATCH_ROWS}"
+            )));
+        }
+        if self.scheme == Scheme::Remo && !(self.remo_rank > 0.0 && self.remo_rank <= 1.0) {
+            let rank = self.remo_rank;
+            return Err(SetupError::Option(format!(
+                "remo-rank = {rank}, expected a fraction above 0 and at most 1"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A model that can be used.
+pub struct Ready {
+    /// Everything but weights.
+    pub manifest: Manifest,
+    /// In the manifest's order.
+    pub projections: Vec<Projection>,
+    /// The scheme, set up.
+    pub masking: Masking,
+    /// Digest of what was streamed.
+    pub digest: ModelDigest,
+    /// As asked for.
+    pub options: Options,
+    manifest_bytes: Vec<u8>,
+}
+
+/// What another instance needs: goes through the memory of the CVM host, inside the CVM.
+#[derive(Serialize, Deserialize)]
+struct Snapshot {
+    manifest: Vec<u8>,
+    options: Options,
+    digest: [u8; 32],
+    checks: Vec<(CheckVectors, u32)>,
+}
+
+impl Ready {
+    fn new(
+        manifest: Manifest,
+        manifest_bytes: Vec<u8>,
+        options: Options,
+        digest: ModelDigest,
+        checks: Vec<(CheckVectors, u32)>,
+        world: &mut dyn World,
+    ) -> Result<Self, SetupError> {
+        let projections: Vec<_> = (0..)
+            .zip(&manifest.projections)
+            .zip(checks)
+            .map(|((index, entry), (check, bits))| Projection::new(index, entry, bits, check))
+            .collect();
+        // ReMO checks its host by fetching R_pub, every other scheme by a probe of each matrix.
+        let masking = match options.scheme {
+            Scheme::Shares => Masking::Shares,
+            Scheme::DangerousPlaintext => Masking::DangerousPlaintext,
+            Scheme::Remo => Masking::Remo(
+                Remo::set_up(options.remo_rank, &projections, world).map_err(SetupError::Remo)?,
+            ),
+        };
+        if options.scheme != Scheme::Remo {
+            for projection in &projections {
+                mask::probe(&masking, projection, world)??;
+            }
+        }
+        Ok(Self { manifest, projections, masking, digest, options, manifest_bytes })
+    }
+
+    /// For [`Ready::restore`].
+    pub fn snapshot(&self) -> Vec<u8> {
+        let checks = self.projections.iter().map(|p| (p.check.clone(), p.row_bits)).collect();
+        let snapshot = Snapshot {
+            manifest: self.manifest_bytes.clone(),
+            options: self.options.clone(),
+            digest: self.digest.0,
+            checks,
+        };
+        postcard::to_allocvec(&snapshot).expect("plain data always serialises")
+    }
+
+    /// Takes over another instance's pass; the hosts are tried again.
+    pub fn restore(mut bytes: Vec<u8>, world: &mut dyn World) -> Result<Self, SetupError> {
+        let snapshot = postcard::from_bytes::<Snapshot>(&bytes);
+        bytes.zeroize();
+        let snapshot = snapshot.map_err(|e| SetupError::Snapshot(e.to_string()))?;
+        let manifest = Manifest::from_bytes(&snapshot.manifest)?;
+        snapshot.options.validate()?;
+        let fit = snapshot.checks.len() == manifest.projections.len()
+            && manifest.projections.iter().zip(&snapshot.checks).all(|(p, (check, bits))| {
+                check.has_shape(p.k as usize, p.n as usize)
+                    && (2..=exactness::MAX_ROW_BITS).contains(bits)
+            });
+        if !fit {
+            return Err(SetupError::Snapshot("its check vectors belong to another model".into()));
+        }
+        let digest = ModelDigest(snapshot.digest);
+        Self::new(manifest, snapshot.manifest, snapshot.options, digest, snapshot.checks, world)
+    }
+}
+
+#[cfg(test)]
+mod tests;

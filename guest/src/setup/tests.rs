@@ -1,0 +1,122 @@
+use super::*;
+use crate::testing::{TestWorld, options};
+
+fn refused(result: Result<Ready, SetupError>) -> String {
+    result.err().expect("set-up must refuse").to_string()
+}
+
+#[test]
+fn digest_is_of_manifest_and_planes() {
+    let mut world = TestWorld::new();
+    let mut hasher = ModelHasher::new(&world.manifest.to_bytes());
+    hasher.planes(&world.planes());
+    assert_eq!(world.ready(Scheme::Shares).digest, hasher.finish());
+}
+
+#[test]
+fn another_digest_is_refused_before_any_row_is_sent() {
+    let mut world = TestWorld::new();
+    let options = Options { expected_digest: Some([7; 32]), ..options(Scheme::Shares) };
+    let error = refused(world.try_ready(options));
+    assert!(error.contains("expected 0707"), "{error}");
+    assert!(world.seen.is_empty());
+}
+
+#[test]
+fn too_few_and_too_many_bytes_are_refused() {
+    let mut world = TestWorld::new();
+    let planes = world.planes();
+    let bytes = world.manifest.to_bytes();
+    let mut ingest = Ingest::begin(bytes.clone(), options(Scheme::Shares), &mut world).unwrap();
+    ingest.ingest(&planes[..planes.len() - 1]).unwrap();
+    assert!(refused(ingest.finish(&mut world)).contains("bytes of weights"));
+
+    let mut ingest = Ingest::begin(bytes, options(Scheme::Shares), &mut world).unwrap();
+    ingest.ingest(&planes).unwrap();
+    assert!(matches!(ingest.ingest(&[0]), Err(SetupError::TooMany(_))));
+}
+
+#[test]
+fn a_second_host_with_other_weights_is_named() {
+    let mut world = TestWorld::new();
+    // One weight of one matrix, by one.
+    world.weights[1][3][0] += 1;
+    let error = refused(world.try_ready(options(Scheme::Shares)));
+    assert!(error.contains("GPU host 2"), "{error}");
+}
+
+#[test]
+fn a_host_that_multiplies_with_other_weights_than_it_streams_is_refused() {
+    for scheme in [Scheme::Remo, Scheme::DangerousPlaintext, Scheme::Shares] {
+        let mut world = TestWorld::new();
+        world.tamper = Box::new(|answers| answers[0][0] ^= 1);
+        let error = refused(world.try_ready(options(scheme)));
+        assert!(error.contains("GPU host 1"), "{error}");
+    }
+}
+
+#[test]
+fn a_matrix_too_wide_for_exactness_is_named() {
+    let mut world = TestWorld::new();
+    let (i, k) = (8, 17_000);
+    world.manifest.decoder.intermediate_size = k as u32;
+    let n = world.manifest.projections[i].n;
+    for (p, (role, layer, k, n)) in
+        world.manifest.projections.iter_mut().zip(world.manifest.decoder.shapes(2))
+    {
+        (p.role, p.layer, p.k, p.n) = (role, layer, k, n);
+        p.exponents = vec![0; n as usize];
+    }
+    for weights in &mut world.weights {
+        for (w, p) in weights.iter_mut().zip(&world.manifest.projections) {
+            w.resize((p.k * p.n) as usize, 0);
+        }
+        weights[i] = vec![127 * 257; k * n as usize];
+    }
+    let error = refused(world.try_ready(options(Scheme::Shares)));
+    assert!(error.contains("layer 1 down is too wide"), "{error}");
+}
+
+#[test]
+fn options_out_of_range_are_refused() {
+    let mut world = TestWorld::new();
+    let bad = Options { max_batch_rows: 0, ..options(Scheme::Shares) };
+    assert!(refused(world.try_ready(bad)).contains("max-batch-rows = 0"));
+    for rank in [0.0, 1.5, f32::NAN] {
+        let bad = Options { remo_rank: rank, ..options(Scheme::Remo) };
+        assert!(refused(world.try_ready(bad)).contains("remo-rank"));
+    }
+}
+
+#[test]
+fn another_instance_takes_over_and_refuses_nonsense() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::Shares);
+    let bytes = ready.snapshot();
+    let restored = Ready::restore(bytes.clone(), &mut world).unwrap();
+    assert_eq!(restored.digest, ready.digest);
+    let bits = |r: &Ready| r.projections.iter().map(|p| p.row_bits).collect::<Vec<_>>();
+    assert_eq!(bits(&restored), bits(&ready));
+    for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Ready::restore(bytes[..end].to_vec(), &mut world).is_err());
+    }
+}
+
+#[test]
+fn rows_are_as_wide_as_the_weights_allow() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::Shares);
+    for (projection, weights) in ready.projections.iter().zip(&world.weights[0]) {
+        if projection.is_embedding {
+            continue;
+        }
+        let l1 = weights.chunks(projection.k).flat_map(|column| {
+            let planes = column.iter().map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
+            let (hi, lo) = planes.fold((0, 0), |(hi, lo), (h, l)| {
+                (hi + u64::from(h.unsigned_abs()), lo + u64::from(l.unsigned_abs()))
+            });
+            [hi, lo]
+        });
+        assert_eq!(Some(projection.row_bits), exactness::row_bits(l1.max().unwrap()));
+    }
+}

@@ -1,0 +1,165 @@
+//! A tiny random model and honest hosts in memory, for unit tests.
+
+use crate::{
+    mask::{MaskedRows, MintedMask, Shipment},
+    setup::{Ingest, Options, Ready, Scheme, SetupError},
+    world::{HostFailure, World},
+};
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{Rng, SeedableRng},
+};
+use talaria_arithmetic::{PRIMES, keystream, residue};
+use talaria_wire::manifest::{
+    Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeScaling, WeightFormat,
+};
+
+/// Hosts that multiply with int16 weights kept as i32, and what they saw.
+pub struct TestWorld {
+    pub manifest: Manifest,
+    /// For each host and projection: W (n,k), output by output.
+    pub weights: Vec<Vec<Vec<i32>>>,
+    pub rng: ChaCha20Rng,
+    /// Rows as each host saw them, expanded, in order of arrival.
+    pub seen: Vec<(u32, Vec<Vec<u32>>)>,
+    /// Changes answers before the payload gets them.
+    pub tamper: Box<dyn FnMut(&mut Vec<Vec<u32>>)>,
+    pub supply: Vec<MintedMask>,
+    pub quarantined: Vec<u32>,
+}
+
+pub fn manifest() -> Manifest {
+    let decoder = Decoder {
+        model_type: "qwen3".into(),
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        vocab_size: 40,
+        max_position_embeddings: 64,
+        rms_norm_eps: 1e-6,
+        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+    };
+    let projections = decoder.shapes(2).into_iter().map(|(role, layer, k, n)| Projection {
+        role,
+        layer,
+        k,
+        n,
+        exponents: vec![17; n as usize],
+        bias: vec![],
+    });
+    Manifest {
+        format: FORMAT,
+        projections: projections.collect(),
+        decoder,
+        weights: WeightFormat::Int16,
+        layers: vec![
+            LayerExtras { q_norm: vec![1.5; 8], k_norm: vec![0.5; 8], sliding_window: None },
+            LayerExtras { q_norm: vec![1.0; 8], k_norm: vec![1.0; 8], sliding_window: Some(5) },
+        ],
+        generation: Generation { eos_token_ids: vec![39], ..Generation::default() },
+        text_files: Default::default(),
+    }
+}
+
+impl TestWorld {
+    pub fn new() -> Self {
+        let manifest = manifest();
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let weights: Vec<Vec<i32>> = manifest
+            .projections
+            .iter()
+            .map(|p| (0..p.k * p.n).map(|_| (rng.next_u32() % 65279) as i32 - 32639).collect())
+            .collect();
+        Self {
+            manifest,
+            weights: vec![weights.clone(), weights],
+            rng,
+            seen: Vec::new(),
+            tamper: Box::new(|_| {}),
+            supply: Vec::new(),
+            quarantined: Vec::new(),
+        }
+    }
+
+    /// Planes of host 1 in canonical order.
+    pub fn planes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for matrix in &self.weights[0] {
+            let planes = matrix.iter().map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
+            out.extend(planes.clone().map(|(hi, _)| hi as u8));
+            out.extend(planes.map(|(_, lo)| lo as u8));
+        }
+        out
+    }
+
+    pub fn ready(&mut self, scheme: Scheme) -> Ready {
+        self.try_ready(options(scheme)).unwrap()
+    }
+
+    pub fn try_ready(&mut self, options: Options) -> Result<Ready, SetupError> {
+        let planes = self.planes();
+        let mut ingest = Ingest::begin(self.manifest.to_bytes(), options, self)?;
+        // Pieces that do not fit columns.
+        for piece in planes.chunks(37) {
+            ingest.ingest(piece)?;
+        }
+        ingest.finish(self)
+    }
+}
+
+pub fn options(scheme: Scheme) -> Options {
+    Options { scheme, remo_rank: 0.5, expected_digest: None, max_batch_rows: 8 }
+}
+
+/// rows x (n modulo P1, n modulo P2) of `x`, rows x (k, k), times W (n,k).
+pub fn product(x: &[u32], weights: &[i32], k: usize) -> Vec<u32> {
+    let mut y = Vec::new();
+    for row in x.chunks(2 * k) {
+        for (half, p) in row.chunks(k).zip(PRIMES) {
+            y.extend(weights.chunks(k).map(|column| {
+                let terms = half.iter().zip(column);
+                terms.fold(0, |sum, (x, w)| {
+                    let w = residue::from_i64(i64::from(*w), p);
+                    residue::add(sum, residue::mul(*x, w, p), p)
+                })
+            }));
+        }
+    }
+    y
+}
+
+impl World for TestWorld {
+    fn project(&mut self, rows: &MaskedRows) -> Result<Vec<Vec<u32>>, HostFailure> {
+        let index = rows.projection() as usize;
+        let k = self.manifest.projections[index].k as usize;
+        let mut seen = Vec::new();
+        let mut answers = Vec::new();
+        for (host, shipment) in rows.shipments().iter().enumerate() {
+            let x = match shipment {
+                Shipment::Residues(residues) => residues.clone(),
+                Shipment::Seed(seed) => keystream::expand_rows(seed, rows.rows() as usize, k),
+            };
+            assert_eq!(x.len(), rows.rows() as usize * 2 * k);
+            answers.push(product(&x, &self.weights[host][index], k));
+            seen.push(x);
+        }
+        self.seen.push((rows.projection(), seen));
+        (self.tamper)(&mut answers);
+        Ok(answers)
+    }
+
+    fn quarantine(&mut self, projection: u32) {
+        self.quarantined.push(projection);
+    }
+
+    fn draw(&mut self, _projection: u32, rows: u32) -> Vec<MintedMask> {
+        let count = self.supply.len().min(rows as usize);
+        self.supply.drain(..count).collect()
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) {
+        self.rng.fill_bytes(bytes);
+    }
+}

@@ -1,0 +1,38 @@
+//! All that the payload may ask of the world: its imports, as one trait.
+//!
+//! The component implements it with its bindings ([`crate::component`]); tests with integers in memory.
+
+use crate::mask::{MaskedRows, MintedMask};
+
+/// What a host failed at. Says nothing of the rows.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("GPU host {host}: {message}")]
+pub struct HostFailure {
+    /// Index of the host, from 1.
+    pub host: u32,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// The imports of the payload.
+pub trait World {
+    /// Sends masked rows to all hosts at once and returns the product of each: rows x (n residues
+    /// modulo P1, then n modulo P2). Lengths and contents are the untrusted hosts'.
+    fn project(&mut self, rows: &MaskedRows) -> Result<Vec<Vec<u32>>, HostFailure>;
+
+    /// Says that products of this projection failed the check.
+    fn quarantine(&mut self, projection: u32);
+
+    /// Takes up to `rows` masks minted ahead.
+    fn draw(&mut self, projection: u32, rows: u32) -> Vec<MintedMask>;
+
+    /// Fills `bytes` from the CVM's generator.
+    fn entropy(&mut self, bytes: &mut [u8]);
+}
+
+/// A fresh 32-byte key.
+pub fn fresh_seed(world: &mut dyn World) -> zeroize::Zeroizing<[u8; 32]> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    world.entropy(&mut *seed);
+    seed
+}
