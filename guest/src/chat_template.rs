@@ -1,0 +1,299 @@
+//! Conversations to prompts, as the checkpoint's chat template says.
+//!
+//! A template is Jinja in the dialect of Hugging Face transformers' `apply_chat_template`: `trim_blocks`,
+//! `lstrip_blocks`, `raise_exception`, `tojson` as Python writes JSON, `break` and `continue`, the methods of Python's
+//! str and dict, `{% generation %}`, and the checkpoint's special tokens as variables. `tools` and `documents` are
+//! none.
+//!
+//! What is different: `strftime_now` is not defined, as a payload has no clock. A template that asks whether it
+//! is (Llama 3.2) uses its built-in date; one that does not ask is an error.
+//!
+//! A template comes from the GPU host (though it is part of the model digest), so its work, its depth and
+//! its output are bounded.
+
+mod environment;
+mod json;
+
+use environment::Raised;
+use minijinja::{Environment, ErrorKind, Value, context};
+use serde::Deserialize;
+use serde_json::Map;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use thiserror::Error;
+
+/// Where newer checkpoints keep the template.
+pub const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// Where older ones keep it, and all their special tokens.
+pub const CONFIG_FILE: &str = "tokenizer_config.json";
+/// Special tokens, where [`CONFIG_FILE`] does not name them.
+pub const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+/// Most bytes of each of these files and of a template.
+pub const MAX_FILE_BYTES: usize = 4 << 20;
+/// Most bytes of a conversation, and of a rendered prompt.
+pub const MAX_PROMPT_BYTES: usize = crate::tokenizer::MAX_TEXT_BYTES;
+
+const NAME: &str = "chat_template";
+
+/// Why a conversation could not be rendered. Goes to the client alone: a template may quote the messages.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ChatTemplateError {
+    /// A file that is not what it should be.
+    #[error("{file} is broken, download or save it again: {reason}")]
+    BrokenFile {
+        /// Its name.
+        file: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Something with too many bytes.
+    #[error("the {what} has {found} bytes, at most {most} are possible")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its bytes.
+        found: usize,
+        /// What is possible.
+        most: usize,
+    },
+    /// Several templates, and none of them for conversations.
+    #[error("{CONFIG_FILE} has the chat templates {names:?}, but none named \"default\"")]
+    NoDefault {
+        /// What they are called.
+        names: Vec<String>,
+    },
+    /// The template is no Jinja, or Jinja that is not supported.
+    #[error("the chat template cannot be parsed: {reason}")]
+    Syntax {
+        /// What the parser says.
+        reason: String,
+    },
+    /// A conversation without a message.
+    #[error("the conversation is empty: give at least one message")]
+    NoMessages,
+    /// The template refused the conversation with `raise_exception`.
+    #[error("the chat template refuses this conversation: {message}")]
+    Refused {
+        /// In the template's words.
+        message: String,
+    },
+    /// The template wants today's date.
+    #[error(
+        "the chat template calls strftime_now, but the payload has no clock: render the prompt \
+         yourself and send it as text, or guard the call with `if strftime_now is defined`"
+    )]
+    NeedsClock,
+    /// The template does not come to an end, or too late.
+    #[error("the chat template takes too many steps for this conversation: shorten it")]
+    TooManySteps,
+    /// The prompt got longer than [`MAX_PROMPT_BYTES`].
+    #[error("the rendered prompt has more than {MAX_PROMPT_BYTES} bytes: shorten the conversation")]
+    PromptTooLong,
+    /// Something else went wrong.
+    #[error("the chat template failed: {reason}")]
+    Render {
+        /// What the template engine says.
+        reason: String,
+    },
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks; which roles there are is the template's.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// A checkpoint's chat template, parsed.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    /// `bos_token`, `eos_token`, ...
+    special_tokens: Value,
+}
+
+impl ChatTemplate {
+    /// From the files of a checkpoint, by name: `chat_template.jinja`, else `chat_template` in
+    /// `tokenizer_config.json`, which is a template or a list of named ones with a "default". None if there is neither.
+    ///
+    /// # Errors
+    /// A file is broken or too large, or the template cannot be parsed.
+    pub fn from_files(
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Option<ChatTemplate>, ChatTemplateError> {
+        let config = json_object(files, CONFIG_FILE)?;
+        let source = match text_file(files, TEMPLATE_FILE)? {
+            Some(template) => template.to_owned(),
+            None => match config.get("chat_template") {
+                None | Some(serde_json::Value::Null) => return Ok(None),
+                Some(entry) => default_template(entry)?,
+            },
+        };
+        bounded("chat template", source.len(), MAX_FILE_BYTES)?;
+        let mut environment = environment::hugging_face();
+        let source = environment::without_generation_tags(&source);
+        environment.add_template_owned(NAME, source).map_err(syntax)?;
+        let special_tokens = special_tokens(config, json_object(files, SPECIAL_TOKENS_FILE)?)?;
+        Ok(Some(ChatTemplate { environment, special_tokens }))
+    }
+
+    /// The prompt for a conversation. `add_generation_prompt`: also begin the reply.
+    ///
+    /// # Errors
+    /// The template refuses the conversation, fails, or one of its bounds is reached.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, ChatTemplateError> {
+        if messages.is_empty() {
+            return Err(ChatTemplateError::NoMessages);
+        }
+        let bytes = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        bounded("conversation", bytes, MAX_PROMPT_BYTES)?;
+        let pairs = |m: &Message| Value::from_pairs([("role", &*m.role), ("content", &*m.content)]);
+        self.render_with(context! {
+            messages => messages.iter().map(pairs).collect::<Value>(),
+            add_generation_prompt => add_generation_prompt,
+            tools => (),
+            documents => (),
+        })
+    }
+
+    /// With all variables but the special tokens given.
+    fn render_with(&self, variables: Value) -> Result<String, ChatTemplateError> {
+        let template = self.environment.get_template(NAME).map_err(syntax)?;
+        let mut prompt = Bounded::default();
+        template
+            .render_captured_to(context! { ..variables, ..self.special_tokens.clone() }, &mut prompt)
+            .map_err(|e| failure(&e, prompt.full))?;
+        String::from_utf8(prompt.bytes).map_err(|e| ChatTemplateError::Render { reason: e.to_string() })
+    }
+}
+
+/// Takes at most [`MAX_PROMPT_BYTES`].
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.full |= bytes.len() > MAX_PROMPT_BYTES - self.bytes.len();
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn syntax(e: minijinja::Error) -> ChatTemplateError {
+    ChatTemplateError::Syntax { reason: e.to_string() }
+}
+
+fn failure(e: &minijinja::Error, prompt_full: bool) -> ChatTemplateError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(e);
+    while let Some(error) = cause {
+        if let Some(Raised(message)) = error.downcast_ref() {
+            return ChatTemplateError::Refused { message: message.clone() };
+        }
+        cause = error.source();
+    }
+    let asks_for = |function: &str| e.detail().is_some_and(|detail| detail.contains(function));
+    match e.kind() {
+        _ if prompt_full => ChatTemplateError::PromptTooLong,
+        ErrorKind::OutOfFuel => ChatTemplateError::TooManySteps,
+        ErrorKind::UnknownFunction if asks_for("strftime_now") => ChatTemplateError::NeedsClock,
+        _ => ChatTemplateError::Render { reason: e.to_string() },
+    }
+}
+
+fn bounded(what: &'static str, found: usize, most: usize) -> Result<(), ChatTemplateError> {
+    match found <= most {
+        true => Ok(()),
+        false => Err(ChatTemplateError::TooLarge { what, found, most }),
+    }
+}
+
+fn text_file<'a>(
+    files: &'a BTreeMap<String, Vec<u8>>,
+    file: &'static str,
+) -> Result<Option<&'a str>, ChatTemplateError> {
+    let Some(bytes) = files.get(file) else {
+        return Ok(None);
+    };
+    bounded(file, bytes.len(), MAX_FILE_BYTES)?;
+    let text = std::str::from_utf8(bytes);
+    text.map(Some)
+        .map_err(|e| ChatTemplateError::BrokenFile { file, reason: e.to_string() })
+}
+
+/// An empty object if there is no such file.
+fn json_object(
+    files: &BTreeMap<String, Vec<u8>>,
+    file: &'static str,
+) -> Result<Map<String, serde_json::Value>, ChatTemplateError> {
+    let Some(text) = text_file(files, file)? else {
+        return Ok(Map::new());
+    };
+    serde_json::from_str(text)
+        .map_err(|e| ChatTemplateError::BrokenFile { file, reason: e.to_string() })
+}
+
+/// `chat_template` of `tokenizer_config.json`.
+fn default_template(entry: &serde_json::Value) -> Result<String, ChatTemplateError> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+        template: String,
+    }
+    if let Some(template) = entry.as_str() {
+        return Ok(template.to_owned());
+    }
+    let templates: Vec<Named> = serde_json::from_value(entry.clone()).map_err(|e| {
+        let reason = format!("chat_template is neither a text nor a list of named ones: {e}");
+        ChatTemplateError::BrokenFile { file: CONFIG_FILE, reason }
+    })?;
+    let names = templates.iter().map(|named| named.name.clone()).collect();
+    let default = templates.into_iter().find(|named| named.name == "default");
+    default.map(|named| named.template).ok_or(ChatTemplateError::NoDefault { names })
+}
+
+/// The variables that a template can use for special tokens: those that `tokenizer_config.json` names,
+/// and what only `special_tokens_map.json` does.
+fn special_tokens(
+    config: Map<String, serde_json::Value>,
+    map: Map<String, serde_json::Value>,
+) -> Result<Value, ChatTemplateError> {
+    let mut tokens = map;
+    tokens.extend(config);
+    let tokens: Map<_, _> = tokens
+        .into_iter()
+        .filter(|(name, _)| name.ends_with("_token") || name == "additional_special_tokens")
+        .filter_map(|(name, token)| Some((name, token_content(&token)?)))
+        .collect();
+    Value::deserialize(serde_json::Value::Object(tokens))
+        .map_err(|e| ChatTemplateError::BrokenFile { file: CONFIG_FILE, reason: e.to_string() })
+}
+
+/// A token is its content or an object with it.
+fn token_content(token: &serde_json::Value) -> Option<serde_json::Value> {
+    use serde_json::Value;
+    match token {
+        Value::String(_) => Some(token.clone()),
+        Value::Object(fields) => fields.get("content").filter(|c| c.is_string()).cloned(),
+        Value::Array(tokens) => Some(tokens.iter().filter_map(token_content).collect()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! From logits to the next token.
+//!
+//! In this order, as Hugging Face transformers and vLLM do it:
+//!
+//! 1. repetition penalty r, over prompt and output: a logit l > 0 becomes l / r, any other l * r;
+//! 2. frequency and presence penalty, over the output only: l - frequency * count, then l - presence;
+//! 3. temperature T: l / T; at T = 0 the largest logit wins and nothing below matters;
+//! 4. top-k: tokens whose logit is below the k-th largest are dropped (ties with it stay);
+//! 5. top-p: of the rest, renormalised, the fewest most likely tokens that hold at least p;
+//! 6. min-p: tokens less likely than min-p times the likeliest are dropped;
+//! 7. one draw, by inversion, over what is left in order of id.
+//!
+//! Equal logits rank by id, lowest first. Everything is IEEE arithmetic and [`libm::exp`], so a seed
+//! gives the same tokens natively and in Wasm.
+//!
+//! Not constant-time: which logits are read or written here depends on the tokens of this session, and
+//! so does the time taken. It runs inside the confidential VM, whose page-access pattern the
+//! hypervisor sees (as it does for the tokenizer). Without penalties, at temperature 0, logits are read in order and
+//! no address depends on a token.
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Bytes of a generator's seed.
+pub const SEED_BYTES: usize = 32;
+
+/// How tokens are chosen. [`Sampling::default`] is greedy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by it; 0: greedy.
+    pub temperature: f32,
+    /// Only the k largest logits; 0: off.
+    pub top_k: u32,
+    /// Only the most likely tokens that hold this probability; 1: off.
+    pub top_p: f32,
+    /// Only tokens at least this likely, relative to the likeliest; 0: off.
+    pub min_p: f32,
+    /// Over prompt and output; 1: off.
+    pub repetition_penalty: f32,
+    /// Subtracted once from every token of the output; 0: off.
+    pub presence_penalty: f32,
+    /// Subtracted for each time a token is in the output; 0: off.
+    pub frequency_penalty: f32,
+    /// Same seed, same tokens; none: fresh randomness.
+    pub seed: Option<u64>,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: None,
+        }
+    }
+}
+
+impl Sampling {
+    /// # Errors
+    /// The first parameter that is not finite or out of its range.
+    pub fn validate(&self) -> Result<(), SamplingError> {
+        let in_range = |name, value: f32, ok: bool, expected| match value.is_finite() && ok {
+            true => Ok(()),
+            false => Err(SamplingError::OutOfRange { name, value, expected }),
+        };
+        let (t, p, m) = (self.temperature, self.top_p, self.min_p);
+        in_range("temperature", t, t >= 0.0, "0 (greedy) or more")?;
+        in_range("top_p", p, p > 0.0 && p <= 1.0, "more than 0, at most 1 (off)")?;
+        in_range("min_p", m, (0.0..=1.0).contains(&m), "from 0 (off) to 1")?;
+        let r = self.repetition_penalty;
+        in_range("repetition_penalty", r, (0.01..=100.0).contains(&r), "from 0.01 to 100; 1 is off")?;
+        for (name, value) in [
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ] {
+            in_range(name, value, value.abs() <= 2.0, "from -2 to 2; 0 is off")?;
+        }
+        Ok(())
+    }
+
+    /// Whether no randomness is used.
+    pub fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
+    fn has_penalties(&self) -> bool {
+        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+    }
+}
+
+/// Why no token was chosen. Says nothing of logits or tokens.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum SamplingError {
+    /// A parameter out of its range.
+    #[error("sampling parameter {name} is {value}, expected {expected}")]
+    OutOfRange {
+        /// As in the request.
+        name: &'static str,
+        /// What came.
+        value: f32,
+        /// What is possible.
+        expected: &'static str,
+    },
+    /// The forward pass brought something that is no logit.
+    #[error("the logits hold NaN or +infinity: the model's weights or its manifest are broken")]
+    NotALogit,
+    /// Nothing to choose from.
+    #[error("there is no logit above -infinity to choose a token from")]
+    NoCandidate,
+}
+
+/// The generator's seed for a user's seed: SHA-256 of a label and the seed, little-endian, so that
+/// no user seed meets a seed drawn elsewhere.
+pub fn seed_from_user(seed: u64) -> [u8; SEED_BYTES] {
+    let label = Sha256::new_with_prefix("talaria sampling seed v1");
+    label.chain_update(seed.to_le_bytes()).finalize().into()
+}
+
+/// Chooses the tokens of one session.
+pub struct Sampler {
+    sampling: Sampling,
+    rng: ChaCha20Rng,
+    /// Tokens of prompt and output with their count in the output; empty if no penalty asks for it.
+    seen: BTreeMap<u32, u32>,
+}
+
+impl Sampler {
+    /// `fresh`: randomness of the CVM, used if `sampling` names no seed. `prompt`: token ids.
+    ///
+    /// # Errors
+    /// A parameter out of range.
+    pub fn new(
+        sampling: Sampling,
+        fresh: [u8; SEED_BYTES],
+        prompt: &[u32],
+    ) -> Result<Sampler, SamplingError> {
+        sampling.validate()?;
+        let penalised = if sampling.has_penalties() { prompt } else { &[] };
+        Ok(Sampler {
+            rng: ChaCha20Rng::from_seed(sampling.seed.map_or(fresh, seed_from_user)),
+            seen: penalised.iter().map(|&id| (id, 0)).collect(),
+            sampling,
+        })
+    }
+
+    /// Chooses the next token of the output, and remembers it for the penalties.
+    ///
+    /// `logits`: (vocab,). Penalties are applied in place, so hash or keep logits before.
+    ///
+    /// # Errors
+    /// A logit is NaN or +infinity, or all are -infinity.
+    pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SamplingError> {
+        let best = argmax(logits)?; // before penalties, so that 0 * infinity cannot hide
+        let best = match self.penalise(logits) {
+            true => argmax(logits)?,
+            false => best,
+        };
+        let id = match self.sampling.is_greedy() {
+            true => best,
+            false => self.draw(logits, logits[best as usize]),
+        };
+        if self.sampling.has_penalties() {
+            *self.seen.entry(id).or_default() += 1;
+        }
+        Ok(id)
+    }
+
+    /// Steps 1 and 2. False if nothing was to be done.
+    fn penalise(&self, logits: &mut [f32]) -> bool {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        for (&id, &count) in &self.seen {
+            // A prompt may hold ids that a host's manifest gave no logit.
+            let Some(logit) = logits.get_mut(id as usize) else {
+                continue;
+            };
+            *logit = match *logit > 0.0 {
+                true => *logit / repetition_penalty,
+                false => *logit * repetition_penalty,
+            };
+            if count > 0 {
+                *logit -= frequency_penalty * count as f32;
+                *logit -= presence_penalty;
+            }
+        }
+        !self.seen.is_empty()
+    }
+
+    /// Steps 3 to 7. `max`: the largest logit, finite.
+    fn draw(&mut self, logits: &[f32], max: f32) -> u32 {
+        let threshold = top_k_threshold(logits, self.sampling.top_k);
+        let mut kept = candidates(logits, threshold, max, self.sampling.temperature);
+        if self.sampling.top_p < 1.0 {
+            keep_nucleus(&mut kept, self.sampling.top_p);
+            kept.sort_unstable_by_key(|candidate| candidate.id);
+        }
+        // The likeliest has weight 1 exactly.
+        kept.retain(|candidate| candidate.weight >= f64::from(self.sampling.min_p));
+        invert(&kept, unit_interval(self.rng.next_u64()))
+    }
+}
+
+/// The largest logit's id, the lowest of equals.
+fn argmax(logits: &[f32]) -> Result<u32, SamplingError> {
+    let mut best = 0;
+    let mut max = f32::NEG_INFINITY;
+    let mut broken = false;
+    for (id, &logit) in logits.iter().enumerate() {
+        broken |= logit.is_nan() || logit == f32::INFINITY;
+        if logit > max {
+            (best, max) = (id, logit);
+        }
+    }
+    match (broken, max == f32::NEG_INFINITY) {
+        (true, _) => Err(SamplingError::NotALogit),
+        (_, true) => Err(SamplingError::NoCandidate),
+        _ => Ok(best as u32),
+    }
+}
+
+/// The k-th largest logit.
+fn top_k_threshold(logits: &[f32], k: u32) -> f32 {
+    let k = k as usize;
+    if k == 0 || k >= logits.len() {
+        return f32::NEG_INFINITY;
+    }
+    let mut order = logits.to_vec();
+    *order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+}
+
+/// A token that can still be drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+    /// exp((logit - max) / temperature): the probability but for a common factor.
+    weight: f64,
+}
+
+impl Candidate {
+    /// Likeliest first, equals by id.
+    fn rank(&self, other: &Candidate) -> Ordering {
+        let by_logit = other.logit.partial_cmp(&self.logit); // never NaN
+        by_logit.unwrap_or(Ordering::Equal).then(self.id.cmp(&other.id))
+    }
+}
+
+/// Tokens not below `threshold` whose weight is not 0, in order of id.
+fn candidates(logits: &[f32], threshold: f32, max: f32, temperature: f32) -> Vec<Candidate> {
+    let weigh = |logit: f32| libm::exp((f64::from(logit) - f64::from(max)) / f64::from(temperature));
+    let kept = logits.iter().enumerate().filter(|&(_, &logit)| logit >= threshold);
+    let weighed = kept.map(|(id, &logit)| Candidate { id: id as u32, logit, weight: weigh(logit) });
+    weighed.filter(|candidate| candidate.weight > 0.0).collect()
+}
+
+/// Step 5. Ranks block after block, as the nucleus is small where top-p is of use.
+fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
+    let needed = f64::from(top_p) * total(candidates);
+    let mut mass = 0.0;
+    let mut ranked = 0;
+    let mut block = 256;
+    while ranked < candidates.len() {
+        let rest = &mut candidates[ranked..];
+        let next = block.min(rest.len());
+        if next < rest.len() {
+            rest.select_nth_unstable_by(next - 1, Candidate::rank);
+        }
+        rest[..next].sort_unstable_by(Candidate::rank);
+        for candidate in &rest[..next] {
+            mass += candidate.weight;
+            ranked += 1;
+            if mass >= needed {
+                return candidates.truncate(ranked);
+            }
+        }
+        block *= 4;
+    }
+}
+
+fn total(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|candidate| candidate.weight).sum()
+}
+
+/// 53 random bits as a number in [0, 1).
+fn unit_interval(random: u64) -> f64 {
+    (random >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The candidate at quantile `u` in [0, 1) of the distribution. At least one candidate has to be there.
+fn invert(candidates: &[Candidate], u: f64) -> u32 {
+    let target = u * total(candidates);
+    let mut sum = 0.0;
+    let at = candidates.iter().position(|candidate| {
+        sum += candidate.weight;
+        sum > target
+    });
+    // u * total may round up to total: then it is the last.
+    candidates[at.unwrap_or(candidates.len() - 1)].id
+}
+
+#[cfg(test)]
+mod tests;
