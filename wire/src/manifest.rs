@@ -361,7 +361,9 @@ impl Decoder {
         shapes
     }
 
-    fn validate(&self) -> Result<(), String> {
+    /// Checks that every dimension is in range and that they agree; [`Decoder::shapes`] and the sizes are
+    /// then free of overflow. The error says which does not.
+    pub fn validate(&self) -> Result<(), String> {
         let dimensions = [
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),

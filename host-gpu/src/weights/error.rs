@@ -1,0 +1,197 @@
+//! Why a checkpoint is refused.
+
+use std::path::PathBuf;
+
+use talaria_wire::manifest::ManifestError;
+
+use crate::backend::BackendError;
+
+/// Why a checkpoint cannot be served, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Reading failed.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No config.json.
+    #[error("{dir} has no config.json: give the directory of a Hugging Face checkpoint", dir = dir.display())]
+    NoConfig {
+        /// Directory given.
+        dir: PathBuf,
+    },
+    /// A JSON file that is not JSON, or not of the form known.
+    #[error("{file} does not parse: {source}: download the checkpoint again or correct the file")]
+    Json {
+        /// File name.
+        file: String,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A value of config.json or generation_config.json that cannot be.
+    #[error("{file}: {problem}")]
+    Config {
+        /// File name.
+        file: &'static str,
+        /// What was expected and what came.
+        problem: String,
+    },
+    /// Another architecture.
+    #[error("architecture {found} is not supported; supported: {supported}")]
+    Architecture {
+        /// As in config.json.
+        found: String,
+        /// All that are.
+        supported: String,
+    },
+    /// A feature of a supported architecture that the payload does not compute.
+    #[error("config.json: {feature} is not supported; supported: {supported}")]
+    Feature {
+        /// What the configuration asks for.
+        feature: String,
+        /// What could be there instead.
+        supported: &'static str,
+    },
+    /// Already quantised weights.
+    #[error(
+        "the checkpoint is quantised ({method}): use the original bf16, f16 or f32 checkpoint, \
+         Talaria quantises by itself"
+    )]
+    Quantised {
+        /// `quant_method` of the configuration.
+        method: String,
+    },
+    /// No weights at all.
+    #[error("{dir} has neither model.safetensors nor model.safetensors.index.json: {hint}", dir = dir.display())]
+    NoWeights {
+        /// Directory given.
+        dir: PathBuf,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A shard that the index names.
+    #[error("the shard {shard} of model.safetensors.index.json is missing: download it again")]
+    MissingShard {
+        /// File name.
+        shard: String,
+    },
+    /// The file is shorter than its header says.
+    #[error(
+        "{file} is truncated: its header describes {expected} bytes, the file has {found}: \
+         download it again"
+    )]
+    Truncated {
+        /// File name.
+        file: String,
+        /// Bytes by the header.
+        expected: u64,
+        /// Bytes of the file.
+        found: u64,
+    },
+    /// The header contradicts itself or the file.
+    #[error("{file} has an invalid safetensors header: {problem}: download it again")]
+    Header {
+        /// File name.
+        file: String,
+        /// What contradicts what.
+        problem: String,
+    },
+    /// A tensor that the architecture needs.
+    #[error("tensor {tensor} is missing: the checkpoint is incomplete or not a {model_type} model")]
+    MissingTensor {
+        /// Its name.
+        tensor: String,
+        /// Family by the configuration.
+        model_type: String,
+    },
+    /// A tensor of a layer that the architecture does not have: leaving it out would compute another model.
+    #[error("tensor {tensor} is not part of a {model_type} model as config.json describes it")]
+    UnexpectedTensor {
+        /// Its name.
+        tensor: String,
+        /// Family by the configuration.
+        model_type: String,
+    },
+    /// Shape other than config.json says.
+    #[error("tensor {tensor} has shape {found:?}, expected {expected:?} by config.json")]
+    Shape {
+        /// Its name.
+        tensor: String,
+        /// By config.json.
+        expected: Vec<usize>,
+        /// By the file.
+        found: Vec<usize>,
+    },
+    /// Element type that is no plain float.
+    #[error("tensor {tensor} is stored as {found}; supported: BF16, F16, F32")]
+    Dtype {
+        /// Its name.
+        tensor: String,
+        /// By the file.
+        found: String,
+    },
+    /// NaN or infinity.
+    #[error("tensor {tensor} is {value} at {index:?}{folded}: every weight must be finite")]
+    NotFinite {
+        /// Its name.
+        tensor: String,
+        /// Index in the tensor.
+        index: Vec<usize>,
+        /// NaN or infinite.
+        value: f32,
+        /// Whether only so after the gain of the norm before was folded in.
+        folded: &'static str,
+    },
+    /// Products would not be exact.
+    #[error(
+        "{matrix} is too wide for exact products: output {output} has weights of magnitude {l1} in \
+         sum (as integers of one int8 plane), the most that leaves rows of {min_bits} bits is \
+         {limit}: {hint}"
+    )]
+    TooWide {
+        /// Name of the projection.
+        matrix: String,
+        /// Output with the largest sum.
+        output: usize,
+        /// Its sum of magnitudes.
+        l1: u64,
+        /// Bits a row needs.
+        min_bits: u32,
+        /// Largest sum of magnitudes allowed.
+        limit: u64,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A tokenizer file that cannot be used.
+    #[error("{file} {problem}: download it again, or remove it to serve token ids only")]
+    TextFile {
+        /// File name.
+        file: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The parts do not agree with each other.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The device refused.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl LoadError {
+    /// A contradiction in config.json.
+    pub(crate) fn config(problem: impl Into<String>) -> Self {
+        LoadError::Config {
+            file: "config.json",
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| LoadError::Io { path, source }
+    }
+}

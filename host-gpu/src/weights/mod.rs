@@ -1,0 +1,37 @@
+//! From a Hugging Face checkpoint to a manifest and integer planes on a device.
+//!
+//! ```text
+//! config.json ──> Config ──────────┐
+//! *.safetensors ─> Checkpoint ──> Layout ──> blocks of planes ──> Backend
+//! tokenizer.json, ... ─────────────┴─> Manifest
+//! ```
+//!
+//! * [`config`], [`rope`], [`families`], [`generation`]: what config.json says, and how families differ
+//! * [`safetensors`], [`checkpoint`]: bounded, positioned reads of single or sharded files
+//! * [`layout`]: which tensors make which projection, in canonical order
+//! * [`quantise`], [`planes`], [`transpose`]: columns to power-of-two fixed point, block by block
+//! * [`load`]: all of it onto a [`Backend`](crate::backend::Backend), or into a digest
+//! * [`synthetic`]: random checkpoints of realistic shapes, for benchmarks
+//!
+//! A checkpoint is untrusted: every length is checked before it is used, and a defect is a
+//! [`LoadError`] that says what was expected, what was found and what to do.
+
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod families;
+pub mod generation;
+pub mod layout;
+pub mod load;
+pub mod planes;
+pub mod quantise;
+pub mod rope;
+pub mod safetensors;
+pub mod text_files;
+pub mod transpose;
+
+pub use error::LoadError;
+pub use load::{LoadProgress, Model, digest_dir};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! A device in memory, checkpoints made on the fly, and what must come of them.
+
+mod bad_input;
+mod checkpoint;
+mod families;
+mod fixtures;
+mod memory;
+mod planes;
+
+use std::path::{Path, PathBuf};
+
+use talaria_wire::manifest::WeightFormat;
+
+use super::{LoadError, Model};
+use checkpoint::Tiny;
+use memory::Memory;
+
+/// Loads a directory onto a device in memory.
+fn load(dir: &Path, format: WeightFormat) -> Result<Model, LoadError> {
+    Model::load(dir, format, Box::new(Memory::default()), &mut |_| ())
+}
+
+/// Loads a checkpoint that must be good.
+fn load_tiny(tiny: &Tiny) -> Model {
+    let dir = tiny.write();
+    load(dir.path(), WeightFormat::Int16).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A checkpoint of the repository's fixtures.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name)
+}
