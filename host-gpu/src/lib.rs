@@ -6,3 +6,6 @@ pub mod record;
 pub mod scheduler;
 pub mod server;
 pub mod weights;
+
+#[cfg(test)]
+mod testing;

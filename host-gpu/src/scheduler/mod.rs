@@ -14,13 +14,12 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use occupancy::{Occupancy, Slot};
 use crate::weights::Model;
+use occupancy::{Occupancy, Slot};
 use rows::{InvalidRows, Rows, Shape, to_little_endian};
 
 /// How much one host takes on.
@@ -109,7 +108,6 @@ pub struct Counters {
 pub struct Scheduler {
     shared: Arc<Shared>,
     occupancy: Arc<Occupancy>,
-    thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -141,11 +139,7 @@ impl Scheduler {
     ///
     /// # Errors
     /// The operating system's, if it gives no thread.
-    pub fn start(
-        model: Arc<Model>,
-        shapes: Arc<[Shape]>,
-        limits: Limits,
-    ) -> std::io::Result<Self> {
+    pub fn start(model: Arc<Model>, shapes: Arc<[Shape]>, limits: Limits) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             arrived: Condvar::new(),
@@ -155,13 +149,12 @@ impl Scheduler {
             counts: Counts::default(),
         });
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("dispatch".into())
             .spawn(move || worker.run())?;
         Ok(Self {
             shared,
             occupancy: Occupancy::new(limits.max_queue, limits.max_queue_bytes),
-            thread: Some(thread),
         })
     }
 
@@ -201,7 +194,8 @@ impl Scheduler {
 }
 
 impl Drop for Scheduler {
-    /// Refuses what is queued and waits for the dispatch under way.
+    /// Refuses what is queued. The dispatch under way is not waited for: its device may hang, and the
+    /// thread ends after it.
     fn drop(&mut self) {
         let left = {
             let mut queue = self.shared.lock();
@@ -211,10 +205,6 @@ impl Drop for Scheduler {
         self.shared.arrived.notify_one();
         for job in left {
             job.refuse(Refusal::Device("the host is shutting down".into()));
-        }
-        if let Some(thread) = self.thread.take() {
-            // A panic of the backend was caught before; there is nothing else to learn here.
-            let _ = thread.join();
         }
     }
 }

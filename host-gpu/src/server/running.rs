@@ -13,7 +13,8 @@ const THREADS: usize = 2;
 /// A server that runs until it is stopped, killed or dropped.
 pub struct RunningServer {
     address: Address,
-    runtime: Option<Runtime>,
+    /// Dropped before `stop`, so that a kill is no stop: with it go all sockets.
+    _runtime: OwnRuntime,
     stop: Option<oneshot::Sender<()>>,
     done: mpsc::Receiver<Result<(), ServeError>>,
 }
@@ -32,11 +33,7 @@ impl RunningServer {
     /// # Errors
     /// Where the address cannot be bound.
     pub fn start(host: Arc<GpuHost>, address: &Address) -> Result<Self, ServeError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("gpu-host")
-            .enable_all()
-            .build()?;
+        let runtime = OwnRuntime::new()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (finished, done) = mpsc::channel();
         let (bound, ready) = mpsc::channel();
@@ -58,7 +55,7 @@ impl RunningServer {
             .map_err(|_| ServeError::System(std::io::Error::other("the server ended at once")))??;
         Ok(Self {
             address,
-            runtime: Some(runtime),
+            _runtime: runtime,
             stop: Some(stop),
             done,
         })
@@ -90,9 +87,26 @@ impl RunningServer {
     }
 }
 
-impl Drop for RunningServer {
+/// A runtime that may be dropped anywhere, in async code too: nothing is waited for.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn new() -> std::io::Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(THREADS).thread_name("gpu-host");
+        Ok(Self(Some(builder.enable_all().build()?)))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            runtime.spawn(task);
+        }
+    }
+}
+
+impl Drop for OwnRuntime {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }

@@ -211,8 +211,7 @@ fn queue(host: &GpuHost, claim: Claim, deadline: Option<Instant>, sink: Sink) {
     }
 }
 
-/// Where the outcome of one request goes: its stream. Holds no host: the dispatch thread drops it, and
-/// a host waits for that thread.
+/// Where the outcome of one request goes: its stream. Holds no host: the host's queue holds it.
 struct Sink {
     id: u64,
     /// Projection, rows and outputs, once known to be valid.
