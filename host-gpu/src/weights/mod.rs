@@ -27,6 +27,7 @@ pub mod planes;
 pub mod quantise;
 pub mod rope;
 pub mod safetensors;
+pub mod synthetic;
 pub mod text_files;
 pub mod transpose;
 
