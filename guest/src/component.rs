@@ -209,7 +209,7 @@ impl engine_export::Guest for Payload {
         Ok(events.into_iter().map(engine_export::Event::from).collect())
     }
 
-    fn counters() -> engine_export::Counters {
+    fn count() -> engine_export::Counters {
         let counters = with_engine(|engine| Ok(engine.counters())).unwrap_or_default();
         engine_export::Counters {
             projections: counters.projections,
