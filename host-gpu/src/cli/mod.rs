@@ -120,7 +120,14 @@ fn digest(checkpoint: &Checkpoint) -> anyhow::Result<()> {
 }
 
 fn devices() -> anyhow::Result<()> {
-    let cpu = backend::open(BackendKind::Cpu, None)?;
-    println!("cpu   {}", cpu.describe());
+    println!("cpu   {}", backend::open(BackendKind::Cpu, None)?.describe());
+    let devices = backend::wgpu::devices();
+    for (nth, device) in devices.iter().enumerate() {
+        let chosen = if nth == 0 { "  <- --backend wgpu" } else { "" };
+        println!("wgpu  {device}{chosen}");
+    }
+    if devices.is_empty() {
+        println!("wgpu  no adapter found: install the GPU vendor's Vulkan driver");
+    }
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::scheduler::{Job, Product, Refusal, Reply};
 
 /// Requests of one stream accepted and not yet taken by the network. The host reads no further until
 /// there are fewer; HTTP/2 flow control then holds the caller back.
-const MAX_IN_FLIGHT: usize = 256;
+pub(super) const MAX_IN_FLIGHT: usize = 256;
 /// Bytes of a message of the manifest or the weights.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Weight chunks read ahead of the network.

@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use super::fault::FaultInjection;
+use super::service::MAX_IN_FLIGHT;
 use super::*;
 use crate::record::{Observer, Seen};
 use crate::scheduler::Limits;
@@ -435,15 +436,36 @@ async fn unix_sockets_serve_and_leave_no_file() {
     assert!(!path.exists());
 }
 
+/// Keeps what a host sees.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Seen>>);
+
+impl Observer for Kept {
+    fn saw(&self, request: &Seen) {
+        self.0.lock().unwrap().push(request.clone());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_read_no_further_than_its_bound() {
+    let kept = Arc::new(Kept::default());
+    let observer = Arc::clone(&kept);
+    let fixture = Fixture::with(Limits::default(), |host| host.with_observer(observer));
+    let mut caller = fixture.caller().await;
+    fixture.control.hold();
+    for id in 0..400 {
+        caller.send(valid(id, 1).0).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(kept.0.lock().unwrap().len(), MAX_IN_FLIGHT);
+    fixture.control.release();
+    for _ in 0..400 {
+        assert!(matches!(caller.answer().await.1, Outcome::Residues(_)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn observers_see_what_came_and_nothing_else() {
-    #[derive(Default)]
-    struct Kept(Mutex<Vec<Seen>>);
-    impl Observer for Kept {
-        fn saw(&self, request: &Seen) {
-            self.0.lock().unwrap().push(request.clone());
-        }
-    }
     let kept = Arc::new(Kept::default());
     let observer = Arc::clone(&kept);
     let fixture = Fixture::with(Limits::default(), |host| host.with_observer(observer));
