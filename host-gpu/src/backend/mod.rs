@@ -6,6 +6,7 @@
 pub mod cpu;
 mod open;
 mod shape;
+pub mod wgpu;
 
 #[cfg(test)]
 mod conformance;

@@ -1,12 +1,13 @@
 //! Choice of a backend.
 
 use super::cpu::CpuBackend;
+use super::wgpu::{WgpuBackend, devices};
 use super::{Backend, BackendError};
 
 /// Which backend to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum BackendKind {
-    /// wgpu if there is a GPU, else the CPU.
+    /// wgpu if there is a GPU that is not software, else the CPU.
     #[default]
     Auto,
     /// The first GPU that wgpu finds, software adapters last.
@@ -20,8 +21,16 @@ pub enum BackendKind {
 /// # Errors
 /// If the device asked for is not there or does not start.
 pub fn open(kind: BackendKind, threads: Option<usize>) -> Result<Box<dyn Backend>, BackendError> {
-    match kind {
-        BackendKind::Wgpu => Err(BackendError::Device("no GPU adapter found".into())),
-        BackendKind::Auto | BackendKind::Cpu => Ok(Box::new(CpuBackend::new(threads)?)),
+    let gpu = match kind {
+        BackendKind::Auto => devices()
+            .first()
+            .is_some_and(|device| !device.is_software()),
+        BackendKind::Wgpu => true,
+        BackendKind::Cpu => false,
+    };
+    if gpu {
+        Ok(Box::new(WgpuBackend::new(None)?))
+    } else {
+        Ok(Box::new(CpuBackend::new(threads)?))
     }
 }
