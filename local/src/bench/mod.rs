@@ -1,0 +1,190 @@
+//! `bench`: what masking costs against plaintext on the same backend.
+//!
+//! Every GPU host gets weights and threads of its own, as if it were a machine of its own, and
+//! plaintext uses one such host: the ratio then shows what masking costs where hosts are not this
+//! process. Both hosts of `shares` still share this machine's memory bandwidth and caches.
+
+mod measure;
+mod rates;
+mod report;
+mod split;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload};
+use talaria_host_gpu::weights::{Model, synthetic};
+use talaria_wire::manifest::WeightFormat;
+use tempfile::TempDir;
+
+use crate::cli::{BenchArgs, Synthetic};
+use crate::demo_model;
+use crate::error::LocalError;
+use crate::generate::load_payload;
+use crate::hosts::{self, Device, Host, HostOptions, blocking};
+use crate::progress::Bar;
+use measure::{Load, measure};
+use report::Report;
+
+/// Of random checkpoints: every run measures the same model.
+const SEED: u64 = 1;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever keeps a run from being complete.
+pub async fn bench(args: BenchArgs) -> Result<(), LocalError> {
+    let source = Source::open(&args).await?;
+    let maskings = maskings(&args.masking);
+    let hosts = maskings
+        .iter()
+        .map(|masking| masking.hosts())
+        .max()
+        .unwrap_or(1);
+    let machines = Machines::start(&source, &args, hosts).await?;
+    let payload = load_payload(args.cache.dir()).await?;
+
+    let manifest = &machines.model()?.manifest;
+    let mut report = Report::new(source.name.clone(), &machines, &args)?;
+    for masking in maskings {
+        let cvm = machines.cvm(&payload, masking, &args).await?;
+        for sessions in &args.sessions {
+            let load = Load {
+                sessions: *sessions as usize,
+                ..Load::of(&args)
+            };
+            eprintln!("{masking}, {sessions} sessions ...");
+            report.add(masking, load.sessions, measure(&cvm, manifest, load).await?);
+        }
+        cvm.shutdown().await;
+    }
+    report.print(args.json)
+}
+
+/// Plaintext first, then each of the others once.
+fn maskings(asked: &[Masking]) -> Vec<Masking> {
+    let mut all = vec![Masking::DangerousPlaintext];
+    for masking in asked {
+        if !all.contains(masking) {
+            all.push(*masking);
+        }
+    }
+    all
+}
+
+/// The checkpoint, in a directory that may be gone afterwards.
+struct Source {
+    name: String,
+    dir: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Source {
+    async fn open(args: &BenchArgs) -> Result<Self, LocalError> {
+        match (&args.model, args.synthetic) {
+            (Some(dir), _) => Ok(Self {
+                name: dir.display().to_string(),
+                dir: dir.clone(),
+                _temporary: None,
+            }),
+            (None, Some(size)) => {
+                eprintln!("making a random checkpoint ...");
+                let made = blocking("making a model", move || make_synthetic(size)).await?;
+                let made = made.map_err(LocalError::Temporary)?;
+                Ok(Self::temporary(
+                    format!("random {size:?}").to_lowercase(),
+                    made,
+                ))
+            }
+            (None, None) => {
+                let made = demo_model::unpack().map_err(LocalError::Temporary)?;
+                Ok(Self::temporary("demo".into(), made))
+            }
+        }
+    }
+
+    fn temporary(name: String, dir: TempDir) -> Self {
+        Self {
+            name,
+            dir: dir.path().to_owned(),
+            _temporary: Some(dir),
+        }
+    }
+}
+
+/// As many GPU hosts as the most demanding masking needs, none sharing anything with another.
+struct Machines {
+    models: Vec<Arc<Model>>,
+    hosts: Vec<Host>,
+    threads_per_host: usize,
+}
+
+impl Machines {
+    async fn start(source: &Source, args: &BenchArgs, count: usize) -> Result<Self, LocalError> {
+        let threads_per_host = args.threads_per_host.unwrap_or_else(half_of_the_cores);
+        let device = Device {
+            backend: args.device.backend,
+            weights: args.device.weights.unwrap_or(WeightFormat::Int16),
+            threads: Some(threads_per_host),
+        };
+        let mut machines = Self {
+            models: Vec::new(),
+            hosts: Vec::new(),
+            threads_per_host,
+        };
+        for _ in 0..count {
+            let bar = Bar::new("quantising");
+            let model = hosts::load(&source.dir, device, bar.loading()).await;
+            bar.clear();
+            let model = model?;
+            machines
+                .hosts
+                .push(hosts::serve(&model, HostOptions::default()).await?);
+            machines.models.push(model);
+        }
+        Ok(machines)
+    }
+
+    fn model(&self) -> Result<&Model, LocalError> {
+        self.models
+            .first()
+            .map(|model| &**model)
+            .ok_or(LocalError::Defect("starting GPU hosts"))
+    }
+
+    async fn cvm(
+        &self,
+        payload: &Payload,
+        masking: Masking,
+        args: &BenchArgs,
+    ) -> Result<Cvm, LocalError> {
+        let config = CvmConfig {
+            masking,
+            remo_rank: args.remo_rank,
+            hosts: hosts::urls(&self.hosts)
+                .into_iter()
+                .take(masking.hosts())
+                .collect(),
+            engines: args.engines as usize,
+            max_batch_rows: args.max_batch_rows,
+            ..CvmConfig::default()
+        };
+        let bar = Bar::new("set-up pass");
+        let cvm = Cvm::start(payload, config, bar.setup()).await;
+        bar.clear();
+        Ok(cvm?)
+    }
+}
+
+fn make_synthetic(size: Synthetic) -> io::Result<TempDir> {
+    let dir = tempfile::Builder::new()
+        .prefix("talaria-bench-")
+        .tempdir()?;
+    synthetic::write(dir.path(), &size.preset().size(), SEED)?;
+    Ok(dir)
+}
+
+fn half_of_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}

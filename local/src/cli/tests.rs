@@ -1,0 +1,150 @@
+use super::*;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+fn run(flags: &str) -> Result<RunArgs, ErrorKind> {
+    let words = ["talaria-local", "run"].into_iter().chain(flags.split(' '));
+    match Cli::try_parse_from(words).map_err(|e| e.kind())?.command {
+        Command::Run(args) => Ok(*args),
+        other => panic!("parsed as {other:?}"),
+    }
+}
+
+#[test]
+fn definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_safe() {
+    let args = run("--model dir --prompt hi").unwrap();
+    assert_eq!(args.protocol.masking, Masking::Shares);
+    assert_eq!(args.sampling.resolve(None).temperature, 0.0);
+    assert!(args.gpu.is_empty() && !args.json && !args.ignore_eos);
+}
+
+#[test]
+fn every_flag_of_the_manual_parses() {
+    let digest = "ab".repeat(32);
+    let args = run(&format!(
+        "--model m --masking remo --backend cpu --weights int8 --prompt-ids 1,2,3 --max-new-tokens 7 \
+         --ignore-eos --gpu http://a:1 --gpu http://b:2 --json --remo-rank 0.25 --engines 2 \
+         --max-batch-rows 8 --expect-digest {digest} --threads 3 --temperature 0.7 --top-k 20 \
+         --top-p 0.9 --min-p 0.05 --repetition-penalty 1.1 --presence-penalty -0.5 \
+         --frequency-penalty 0.5 --seed 9 --stop a --stop b --cache-dir c"
+    ))
+    .unwrap();
+    assert_eq!(args.protocol.masking, Masking::Remo);
+    assert_eq!(args.device.backend, BackendKind::Cpu);
+    assert_eq!(args.device.weights, Some(WeightFormat::Int8));
+    assert_eq!(args.prompt_ids.as_deref(), Some([1, 2, 3].as_slice()));
+    assert_eq!(args.gpu, ["http://a:1", "http://b:2"]);
+    assert_eq!(args.expect_digest, Some([0xab; 32]));
+    assert_eq!(args.sampling.stop, ["a", "b"]);
+    assert_eq!(args.sampling.presence_penalty, Some(-0.5));
+}
+
+#[test]
+fn contradictions_and_nonsense_are_refused() {
+    let cases = [
+        ("--model m", ErrorKind::MissingRequiredArgument),
+        ("--prompt hi", ErrorKind::MissingRequiredArgument),
+        ("--model m --prompt a --chat b", ErrorKind::ArgumentConflict),
+        (
+            "--model m --prompt a --system s",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        ("--model m --prompt ", ErrorKind::ValueValidation),
+        ("--model m --prompt-ids 1,x", ErrorKind::ValueValidation),
+        ("--model m --prompt-ids -1", ErrorKind::UnknownArgument),
+        (
+            "--model m --prompt a --masking none",
+            ErrorKind::InvalidValue,
+        ),
+        (
+            "--model m --prompt a --weights int4",
+            ErrorKind::InvalidValue,
+        ),
+        (
+            "--model m --prompt a --max-new-tokens 0",
+            ErrorKind::ValueValidation,
+        ),
+        (
+            "--model m --prompt a --temperature nan",
+            ErrorKind::ValueValidation,
+        ),
+        ("--model m --prompt a --top-p 0", ErrorKind::ValueValidation),
+        (
+            "--model m --prompt a --remo-rank 1.5",
+            ErrorKind::ValueValidation,
+        ),
+        (
+            "--model m --prompt a --expect-digest abcd",
+            ErrorKind::ValueValidation,
+        ),
+        ("--model m --prompt a --stop ", ErrorKind::ValueValidation),
+        (
+            "--model m --prompt a --frobnicate",
+            ErrorKind::UnknownArgument,
+        ),
+    ];
+    for (flags, expected) in cases {
+        assert_eq!(run(flags).err(), Some(expected), "{flags}");
+    }
+}
+
+#[test]
+fn narrowing_flags_turn_sampling_on_unless_told_otherwise() {
+    let temperature = |flags: &str| {
+        let args = run(&format!("--model m --prompt a {flags}")).unwrap();
+        args.sampling.resolve(None).temperature
+    };
+    assert_eq!(temperature("--top-k 5"), 1.0);
+    assert_eq!(temperature("--min-p 0.1"), 1.0);
+    assert_eq!(temperature("--top-k 0"), 0.0);
+    assert_eq!(temperature("--top-p 0.5 --temperature 0"), 0.0);
+    assert_eq!(temperature("--seed 1"), 0.0);
+}
+
+#[test]
+fn the_models_defaults_apply_only_when_it_samples() {
+    let mut generation = Generation {
+        temperature: Some(0.7),
+        top_k: Some(20),
+        repetition_penalty: Some(1.1),
+        ..Generation::default()
+    };
+    let flags = SamplingArgs {
+        top_p: Some(0.9),
+        ..SamplingArgs::default()
+    };
+    let greedy = SamplingArgs::default().resolve(Some(&generation));
+    assert_eq!((greedy.temperature, greedy.repetition_penalty), (0.0, 1.1));
+    generation.do_sample = true;
+    let sampled = flags.resolve(Some(&generation));
+    assert_eq!(
+        (sampled.temperature, sampled.top_k, sampled.top_p),
+        (0.7, 20, 0.9)
+    );
+}
+
+#[test]
+fn the_cache_follows_the_platform() {
+    let path = |s: &str| Some(s.into());
+    let found = |xdg, home, local| platform_cache(xdg, home, local);
+    if cfg!(unix) {
+        assert_eq!(
+            found(path("/x"), path("/h"), None),
+            Some("/x/talaria".into())
+        );
+        assert_eq!(
+            found(path("x"), path("/h"), None),
+            Some("/h/.cache/talaria".into())
+        );
+        assert_eq!(
+            found(None, path("/h"), path("/l")),
+            Some("/l/talaria".into())
+        );
+    }
+    assert_eq!(found(None, None, None), None);
+}

@@ -1,0 +1,142 @@
+//! `demo`: the bundled model answers a question through two GPU hosts, then what each party saw.
+
+mod report;
+mod witness;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use talaria_host_cvm::{Counters, Cvm, CvmConfig, Glimpse, Masking, Message, Prompt, Request};
+
+use crate::cli::DemoArgs;
+use crate::demo_model;
+use crate::error::LocalError;
+use crate::generate::{Outcome, generate, load_payload};
+use crate::hosts::{self, Device, Host, HostOptions};
+use crate::progress::Bar;
+use witness::Witness;
+
+/// What the demo model is asked by default; it was trained on dialogues like this.
+pub const QUESTION: &str = "What does `E0382` mean?";
+
+/// Elements of a row that are shown.
+const ELEMENTS: usize = 6;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever keeps the reply from being complete, and a payload that does not tell the truth about what
+/// it sent.
+pub async fn demo(args: DemoArgs) -> Result<(), LocalError> {
+    let parties = Parties::start(&args).await?;
+    print(&format!("> {}\n\n", args.prompt))?;
+    let (answer, glimpse) = parties.answer(&args).await?;
+    parties.cross_check(&glimpse)?;
+    print(&parties.report(&answer, &glimpse))?;
+    parties.cvm.shutdown().await;
+    Ok(())
+}
+
+/// The CVM, both GPU hosts, and a witness beside each of these.
+struct Parties {
+    cvm: Cvm,
+    _hosts: Vec<Host>,
+    witnesses: Vec<Arc<Witness>>,
+    device: String,
+}
+
+impl Parties {
+    async fn start(args: &DemoArgs) -> Result<Self, LocalError> {
+        let dir = demo_model::unpack().map_err(LocalError::Temporary)?;
+        let device = Device {
+            backend: args.backend,
+            ..Device::default()
+        };
+        let bar = Bar::new("quantising");
+        let model = hosts::load(dir.path(), device, bar.loading()).await;
+        bar.clear();
+        let model = model?;
+
+        let (mut running, mut witnesses) = (Vec::new(), Vec::new());
+        for _ in 0..Masking::Shares.hosts() {
+            let witness = Arc::new(Witness::new(&model.manifest, ELEMENTS));
+            let observer = Some(Arc::clone(&witness) as Arc<_>);
+            let options = HostOptions {
+                observer,
+                ..HostOptions::default()
+            };
+            running.push(hosts::serve(&model, options).await?);
+            witnesses.push(witness);
+        }
+        let cvm = start_cvm(args, hosts::urls(&running)).await?;
+        Ok(Self {
+            cvm,
+            _hosts: running,
+            witnesses,
+            device: model.backend.describe(),
+        })
+    }
+
+    /// Streams the reply; returns it with one row of its prompt as each party saw it.
+    async fn answer(&self, args: &DemoArgs) -> Result<(Answer, Glimpse), LocalError> {
+        self.cvm.arm_glimpse(ELEMENTS as u32).await;
+        let message = Message {
+            role: "user".into(),
+            content: args.prompt.clone(),
+        };
+        let request = Request {
+            prompt: Prompt::Chat(vec![message]),
+            max_new_tokens: args.max_new_tokens,
+            ..Request::default()
+        };
+        let before = self.cvm.counters();
+        let outcome = generate(&self.cvm, request, write).await?;
+        let counters = self.cvm.counters().since(before);
+        let glimpse = self.cvm.take_glimpse().await;
+        let glimpse = glimpse.ok_or(LocalError::Defect("the payload's account of a row"))?;
+        Ok((Answer { outcome, counters }, glimpse))
+    }
+
+    /// The payload's account of what it sent against what each host received.
+    fn cross_check(&self, glimpse: &Glimpse) -> Result<(), LocalError> {
+        for (i, (head, witness)) in glimpse.hosts.iter().zip(&self.witnesses).enumerate() {
+            if !witness.saw(head) {
+                let projection = glimpse.projection.clone();
+                return Err(LocalError::Unwitnessed {
+                    host: i + 1,
+                    projection,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn start_cvm(args: &DemoArgs, hosts: Vec<String>) -> Result<Cvm, LocalError> {
+    let payload = load_payload(args.cache.dir()).await?;
+    let config = CvmConfig {
+        masking: Masking::Shares,
+        hosts,
+        ..CvmConfig::default()
+    };
+    let bar = Bar::new("set-up pass");
+    let cvm = Cvm::start(&payload, config, bar.setup()).await;
+    bar.clear();
+    Ok(cvm?)
+}
+
+/// The reply and what it took.
+struct Answer {
+    outcome: Outcome,
+    counters: Counters,
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn print(text: &str) -> Result<(), LocalError> {
+    write(text).map_err(LocalError::Output)
+}

@@ -1,0 +1,42 @@
+//! Progress on standard error, where that is a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use talaria_host_cvm::SetupProgress;
+use talaria_host_gpu::weights::LoadProgress;
+
+/// A bar that is gone when dropped. Clones draw the same bar.
+#[derive(Clone)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// An empty bar; draws nothing if standard error is no terminal.
+    pub fn new(label: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(label);
+        Self(bar)
+    }
+
+    fn set(&self, done_bytes: u64, total_bytes: u64) {
+        self.0.set_length(total_bytes);
+        self.0.set_position(done_bytes);
+    }
+
+    /// Follows a checkpoint being quantised.
+    pub fn loading(&self) -> impl FnMut(LoadProgress) + Send + 'static {
+        let bar = self.clone();
+        move |progress| bar.set(progress.done_bytes, progress.total_bytes)
+    }
+
+    /// Follows the weights through the payload.
+    pub fn setup(&self) -> impl FnMut(SetupProgress) + Send + 'static {
+        let bar = self.clone();
+        move |progress| bar.set(progress.done_bytes, progress.total_bytes)
+    }
+
+    /// Removes it.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
