@@ -149,3 +149,6 @@ fn add_lanes(out: &mut [f32], lanes: &Lanes) {
         *out += x;
     }
 }
+
+#[cfg(test)]
+mod tests;

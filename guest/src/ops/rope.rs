@@ -105,3 +105,6 @@ fn sin_cos(angle: f32) -> (f32, f32) {
     let (sin, cos) = libm::sincos(f64::from(angle));
     (sin as f32, cos as f32)
 }
+
+#[cfg(test)]
+mod tests;
