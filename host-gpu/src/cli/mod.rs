@@ -120,7 +120,10 @@ fn digest(checkpoint: &Checkpoint) -> anyhow::Result<()> {
 }
 
 fn devices() -> anyhow::Result<()> {
-    println!("cpu   {}", backend::open(BackendKind::Cpu, None)?.describe());
+    println!(
+        "cpu   {}",
+        backend::open(BackendKind::Cpu, None)?.describe()
+    );
     let devices = backend::wgpu::devices();
     for (nth, device) in devices.iter().enumerate() {
         let chosen = if nth == 0 { "  <- --backend wgpu" } else { "" };
