@@ -196,15 +196,21 @@ impl Sampler {
 
     /// Steps 3 to 7. `max`: the largest logit, finite.
     fn draw(&mut self, logits: &[f32], max: f32) -> u32 {
+        let kept = self.candidates(logits, max);
+        invert(&kept, unit_interval(self.rng.next_u64()))
+    }
+
+    /// Steps 3 to 6: what can be drawn, in order of id.
+    fn candidates(&self, logits: &[f32], max: f32) -> Vec<Candidate> {
         let threshold = top_k_threshold(logits, self.sampling.top_k);
-        let mut kept = candidates(logits, threshold, max, self.sampling.temperature);
+        let mut kept = weigh(logits, threshold, max, self.sampling.temperature);
         if self.sampling.top_p < 1.0 {
             keep_nucleus(&mut kept, self.sampling.top_p);
             kept.sort_unstable_by_key(|candidate| candidate.id);
         }
         // The likeliest has weight 1 exactly.
         kept.retain(|candidate| candidate.weight >= f64::from(self.sampling.min_p));
-        invert(&kept, unit_interval(self.rng.next_u64()))
+        kept
     }
 }
 
@@ -254,11 +260,12 @@ impl Candidate {
 }
 
 /// Tokens not below `threshold` whose weight is not 0, in order of id.
-fn candidates(logits: &[f32], threshold: f32, max: f32, temperature: f32) -> Vec<Candidate> {
-    let weigh = |logit: f32| libm::exp((f64::from(logit) - f64::from(max)) / f64::from(temperature));
+fn weigh(logits: &[f32], threshold: f32, max: f32, temperature: f32) -> Vec<Candidate> {
+    let weight = |logit: f32| libm::exp((f64::from(logit) - f64::from(max)) / f64::from(temperature));
     let kept = logits.iter().enumerate().filter(|&(_, &logit)| logit >= threshold);
-    let weighed = kept.map(|(id, &logit)| Candidate { id: id as u32, logit, weight: weigh(logit) });
-    weighed.filter(|candidate| candidate.weight > 0.0).collect()
+    kept.map(|(id, &logit)| Candidate { id: id as u32, logit, weight: weight(logit) })
+        .filter(|candidate| candidate.weight > 0.0)
+        .collect()
 }
 
 /// Step 5. Ranks block after block, as the nucleus is small where top-p is of use.

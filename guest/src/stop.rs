@@ -227,7 +227,9 @@ mod tests {
             text in "[ab ]{0,40}",
             stops in prop::collection::vec("[ab]{1,6}", 1..4),
         ) {
-            prop_assume!(naive(&text, &stops).is_none());
+            if naive(&text, &stops).is_some() {
+                return Ok(());
+            }
             let mut matcher = StopStrings::new(&stops).unwrap();
             let passed = matcher.push(&text).text;
             let begins = |held: &str| stops.iter().any(|stop| stop.starts_with(held));

@@ -6,8 +6,9 @@ use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
-/// Most instructions of one rendering. The largest templates in use take a few hundred for a message.
-const FUEL: u64 = 20_000_000;
+/// Most instructions of one rendering, where 64 bytes of text made on the way count as one: 256 MiB at
+/// most. A message takes up to 200 in the largest templates in use, and its text a few times.
+const FUEL: u64 = 4 << 20;
 /// Deepest nesting of blocks and macro calls, for the 1 MiB stack that Wasm has.
 const MAX_DEPTH: usize = 64;
 
@@ -34,6 +35,7 @@ pub(super) fn hugging_face() -> Environment<'static> {
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", tojson);
     environment.add_test("sequence", is_sequence);
+    environment.add_test("iterable", is_iterable);
     environment
 }
 
@@ -72,9 +74,14 @@ fn as_python_prints(value: &Value) -> Value {
     }
 }
 
-/// Everything with a length and an index: Python's strings and mappings too.
+/// Everything with a length and an index: Python's strings and mappings, and Jinja2's undefined, too.
 fn is_sequence(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
+    use ValueKind::{Map, Seq, String, Undefined};
+    matches!(value.kind(), Seq | String | Map | Undefined)
+}
+
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
 }
 
 /// transformers' `tojson`: Python's `json.dumps` with `ensure_ascii` off, and nothing escaped for HTML.

@@ -1,0 +1,210 @@
+use super::*;
+use proptest::prelude::*;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    /// Where the file is of a tokenizer that adds tokens.
+    ids_without_added: Option<Vec<u32>>,
+    decoded: String,
+    decoded_without_specials: String,
+}
+
+#[derive(Deserialize)]
+struct Golden {
+    #[serde(alias = "cases")]
+    tokenizer_cases: Vec<Case>,
+    #[serde(default)]
+    prompts: Vec<Prompt>,
+}
+
+#[derive(Deserialize)]
+struct Prompt {
+    text: String,
+    ids: Vec<u32>,
+    greedy_ids: Vec<u32>,
+    greedy_text: String,
+    greedy_text_without_specials: String,
+}
+
+struct Fixture {
+    name: &'static str,
+    tokenizer: Tokenizer,
+    golden: Golden,
+}
+
+fn read(path: &str) -> Vec<u8> {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures"));
+    std::fs::read(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn files(json: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    BTreeMap::from([(TOKENIZER_FILE.to_owned(), json.to_vec())])
+}
+
+fn fixture(name: &'static str, golden: &str) -> Fixture {
+    let json = read(&format!("{name}/tokenizer.json"));
+    Fixture {
+        name,
+        tokenizer: Tokenizer::from_files(&files(&json)).unwrap(),
+        golden: serde_json::from_slice(&read(&format!("{name}/{golden}"))).unwrap(),
+    }
+}
+
+fn fixtures() -> &'static [Fixture] {
+    static FIXTURES: OnceLock<Vec<Fixture>> = OnceLock::new();
+    FIXTURES.get_or_init(|| {
+        vec![
+            fixture("demo-qwen3", "golden.json"),
+            fixture("tiny-qwen2", "golden.json"),
+            fixture("tiny-llama", "golden.json"),
+            fixture("tiny-mistral", "golden.json"),
+            fixture("tokenizers/llama3-style", "cases.json"),
+            fixture("tokenizers/llama2-style", "cases.json"),
+        ]
+    })
+}
+
+fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special_tokens: bool) -> String {
+    let mut stream = tokenizer.stream(skip_special_tokens);
+    let mut text: String = ids.iter().map(|&id| stream.push(tokenizer, id)).collect();
+    text.push_str(&stream.finish());
+    text
+}
+
+#[test]
+fn encodes_as_hugging_face() {
+    for Fixture { name, tokenizer, golden } in fixtures() {
+        assert!(golden.tokenizer_cases.len() > 30, "{name}");
+        for case in &golden.tokenizer_cases {
+            let plain = case.ids_without_added.as_ref().unwrap_or(&case.ids);
+            assert_eq!(tokenizer.encode(&case.text, true).unwrap(), case.ids, "{name} {:?}", case.text);
+            assert_eq!(&tokenizer.encode(&case.text, false).unwrap(), plain, "{name} {:?}", case.text);
+        }
+        for prompt in &golden.prompts {
+            assert_eq!(tokenizer.encode(&prompt.text, false).unwrap(), prompt.ids, "{name}");
+        }
+    }
+}
+
+#[test]
+fn decodes_and_streams_as_hugging_face() {
+    let check = |f: &Fixture, ids: &[u32], skip: bool, expected: &str| {
+        assert_eq!(f.tokenizer.decode(ids, skip).unwrap(), expected, "{}", f.name);
+        assert_eq!(streamed(&f.tokenizer, ids, skip), expected, "{}", f.name);
+    };
+    for fixture in fixtures() {
+        for case in &fixture.golden.tokenizer_cases {
+            check(fixture, &case.ids, false, &case.decoded);
+            check(fixture, &case.ids, true, &case.decoded_without_specials);
+        }
+        for prompt in &fixture.golden.prompts {
+            check(fixture, &prompt.greedy_ids, false, &prompt.greedy_text);
+            check(fixture, &prompt.greedy_ids, true, &prompt.greedy_text_without_specials);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    /// Random ids of the first few hundred are mostly single bytes: broken UTF-8 of every kind.
+    #[test]
+    fn streaming_any_tokens_is_decoding_them_all(
+        at in 0..6_usize,
+        ids in prop::collection::vec(prop_oneof![0..270_u32, 0..1100_u32, 4090..4099_u32], 0..60),
+        skip in any::<bool>(),
+    ) {
+        let Fixture { name, tokenizer, .. } = &fixtures()[at];
+        let whole = tokenizer.decode(&ids, skip).unwrap();
+        prop_assert_eq!(streamed(tokenizer, &ids, skip), whole, "{}", name);
+    }
+
+    #[test]
+    fn byte_level_text_comes_with_its_last_byte(text in "[a-z 你é🦀👨‍👩‍👧ß]{0,20}") {
+        let tokenizer = &fixtures()[0].tokenizer;
+        let ids = tokenizer.encode(&text, false).unwrap();
+        let mut stream = tokenizer.stream(true);
+        let mut out = String::new();
+        for (n, &id) in ids.iter().enumerate() {
+            out.push_str(&stream.push(tokenizer, id));
+            let so_far = tokenizer.decode(&ids[..=n], true).unwrap();
+            prop_assert_eq!(out.as_str(), so_far.trim_end_matches('\u{FFFD}'));
+        }
+        prop_assert_eq!(stream.finish(), "");
+    }
+}
+
+#[test]
+fn a_run_of_byte_tokens_comes_with_the_next_token() {
+    let tokenizer = &fixtures()[5].tokenizer;
+    let ids = tokenizer.encode("世界 a", false).unwrap(); // a space, 6 bytes, " a"
+    let mut stream = tokenizer.stream(true);
+    let pieces: Vec<String> = ids.iter().map(|&id| stream.push(tokenizer, id)).collect();
+    assert_eq!(pieces, ["", "", "", "", "", "", "", "世界 a"]);
+}
+
+#[test]
+fn special_tokens_are_found_by_content() {
+    let tokenizer = &fixtures()[0].tokenizer;
+    assert_eq!(tokenizer.token_to_id("<|im_end|>"), Some(4095));
+    assert_eq!(tokenizer.id_to_token(4095).as_deref(), Some("<|im_end|>"));
+    assert_eq!(tokenizer.token_to_id("<|eot_id|>"), None);
+    assert_eq!(tokenizer.id_to_token(4096), None);
+    assert!(tokenizer.is_special(4093) && !tokenizer.is_special(198) && !tokenizer.is_special(4096));
+    assert_eq!(tokenizer.vocab_size(), 4096);
+}
+
+#[test]
+fn a_missing_or_broken_file_is_refused() {
+    let refused = |files: &BTreeMap<String, Vec<u8>>| match Tokenizer::from_files(files) {
+        Ok(_) => panic!("accepted"),
+        Err(e) => e,
+    };
+    assert!(matches!(refused(&BTreeMap::new()), TokenizerError::Missing));
+    let json = read("tokenizers/llama3-style/tokenizer.json");
+    for broken in [&b""[..], b"{}", b"[]", b"null", b"\xff\xfe", &json[..json.len() / 2], &json[1..]] {
+        assert!(matches!(refused(&files(broken)), TokenizerError::Broken { .. }));
+    }
+    let too_large = vec![b' '; MAX_TOKENIZER_BYTES + 1];
+    assert!(matches!(refused(&files(&too_large)), TokenizerError::FileTooLarge { .. }));
+}
+
+#[test]
+fn a_text_beyond_the_bound_is_refused() {
+    let tokenizer = &fixtures()[0].tokenizer;
+    let refused = tokenizer.encode(&"a".repeat(MAX_TEXT_BYTES + 1), false);
+    assert!(matches!(refused, Err(TokenizerError::TextTooLong { found }) if found == MAX_TEXT_BYTES + 1));
+}
+
+/// Long texts of a kind that a splitting pattern could give up on, in silence: no token may go missing.
+#[test]
+fn long_monotonous_texts_survive() {
+    for Fixture { name, tokenizer, .. } in [&fixtures()[0], &fixtures()[4]] {
+        for unit in [" ", "a", "\n", " \n", "1", "!", "'s", "é", "<|im_end|>"] {
+            let text = unit.repeat(150_000 / unit.len()) + "x";
+            let ids = tokenizer.encode(&text, false).unwrap();
+            assert!(tokenizer.decode(&ids, false).unwrap() == text, "{name} {unit:?}");
+        }
+    }
+}
+
+/// Whatever the file was saved with, a prompt is neither cut nor filled up.
+#[test]
+fn truncation_and_padding_of_the_file_are_ignored() {
+    let json = read("demo-qwen3/tokenizer.json");
+    let mut value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    value["truncation"] = serde_json::json!({
+        "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0
+    });
+    value["padding"] = serde_json::json!({
+        "strategy": {"Fixed": 64}, "direction": "Left", "pad_to_multiple_of": null,
+        "pad_id": 4093, "pad_type_id": 0, "pad_token": "<|endoftext|>"
+    });
+    let changed = Tokenizer::from_files(&files(&serde_json::to_vec(&value).unwrap())).unwrap();
+    let text = "The compiler rejects programs";
+    assert_eq!(changed.encode(text, true).unwrap(), fixtures()[0].tokenizer.encode(text, true).unwrap());
+}
