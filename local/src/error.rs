@@ -11,9 +11,12 @@ use talaria_host_gpu::weights::LoadError;
 /// Why a party did not start or a reply did not come.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// Flags that contradict each other or the model.
+    /// Flags that contradict each other; nothing was started.
     #[error("{0}")]
     Usage(String),
+    /// Flags that contradict the model or what was measured.
+    #[error("{0}")]
+    Mismatch(String),
     /// The checkpoint is refused.
     #[error("cannot load the model in {dir}: {source}", dir = dir.display())]
     Load {

@@ -15,6 +15,7 @@ pub mod demo_model;
 mod error;
 pub mod generate;
 pub mod hosts;
+mod output;
 mod progress;
 pub mod run;
 pub mod table;

@@ -9,6 +9,8 @@ use tracing_subscriber::EnvFilter;
 
 /// What a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
+/// The command line is wrong; nothing was started.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -40,7 +42,11 @@ fn fail(error: &LocalError) -> ExitCode {
     if !error.is_broken_pipe() {
         eprintln!("error: {error}");
     }
-    ExitCode::FAILURE
+    match error {
+        // As clap does for what it finds itself.
+        LocalError::Usage(_) => ExitCode::from(USAGE),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 async fn interrupted() {

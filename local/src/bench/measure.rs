@@ -81,7 +81,7 @@ pub(super) async fn measure(
 }
 
 fn too_short() -> LocalError {
-    LocalError::Usage(
+    LocalError::Mismatch(
         "there was no time at which all sessions were decoding: raise --new-tokens, or lower \
          --sessions or --prompt-tokens"
             .into(),

@@ -1,7 +1,6 @@
 //! Tables and JSON of a benchmark.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use console::Style;
 use serde::Serialize;
@@ -14,6 +13,7 @@ use super::rates::Rates;
 use super::split::Split;
 use crate::cli::BenchArgs;
 use crate::error::LocalError;
+use crate::output;
 use crate::table::{self, Align, Table};
 
 /// What was measured, and on what.
@@ -93,15 +93,11 @@ impl Report {
 
     /// Writes tables or JSON to standard output.
     pub fn print(&self, json: bool) -> Result<(), LocalError> {
-        let text = if json {
-            serde_json::to_string(self).map_err(|e| LocalError::Output(e.into()))? + "\n"
+        if json {
+            output::print_json(self)
         } else {
-            self.tables(table::terminal_width())
-        };
-        io::stdout()
-            .lock()
-            .write_all(text.as_bytes())
-            .map_err(LocalError::Output)
+            output::print(&self.tables(table::terminal_width()))
+        }
     }
 
     fn tables(&self, width: usize) -> String {

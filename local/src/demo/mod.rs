@@ -3,7 +3,6 @@
 mod report;
 mod witness;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use talaria_host_cvm::{Counters, Cvm, CvmConfig, Glimpse, Masking, Message, Prompt, Request};
@@ -13,6 +12,7 @@ use crate::demo_model;
 use crate::error::LocalError;
 use crate::generate::{Outcome, generate, load_payload};
 use crate::hosts::{self, Device, Host, HostOptions};
+use crate::output::{self, print};
 use crate::progress::Bar;
 use witness::Witness;
 
@@ -90,7 +90,7 @@ impl Parties {
             ..Request::default()
         };
         let before = self.cvm.counters();
-        let outcome = generate(&self.cvm, request, write).await?;
+        let outcome = generate(&self.cvm, request, output::write).await?;
         let counters = self.cvm.counters().since(before);
         let glimpse = self.cvm.take_glimpse().await;
         let glimpse = glimpse.ok_or(LocalError::Defect("the payload's account of a row"))?;
@@ -129,14 +129,4 @@ async fn start_cvm(args: &DemoArgs, hosts: Vec<String>) -> Result<Cvm, LocalErro
 struct Answer {
     outcome: Outcome,
     counters: Counters,
-}
-
-fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
-fn print(text: &str) -> Result<(), LocalError> {
-    write(text).map_err(LocalError::Output)
 }

@@ -1,0 +1,176 @@
+//! `run`: one prompt through masked projections, with any checkpoint.
+
+mod report;
+mod servers;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use talaria_host_cvm::{Cvm, CvmConfig, Masking, Message, Prompt, Request, Summary};
+use talaria_host_gpu::weights::Model;
+use talaria_wire::manifest::{Generation, WeightFormat};
+
+use crate::cli::RunArgs;
+use crate::error::LocalError;
+use crate::generate::{generate, load_payload};
+use crate::hosts::{self, Device, Host};
+use crate::output;
+use crate::progress::Bar;
+use report::{Report, Run};
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever keeps the reply from being complete.
+pub async fn run(args: RunArgs) -> Result<(), LocalError> {
+    let begun = Instant::now();
+    servers::check_hosts(args.protocol.masking, &args.gpu)?;
+    let parties = Parties::start(&args).await?;
+    let setup = begun.elapsed();
+    warn_of_leaks(args.protocol.masking, parties.cvm.summary());
+
+    let before = parties.cvm.counters();
+    let request = request(&args, parties.generation(&args));
+    let json = args.json;
+    let on_text = |text: &str| if json { Ok(()) } else { output::write(text) };
+    let outcome = generate(&parties.cvm, request, on_text).await?;
+    let run = Run {
+        outcome,
+        counters: parties.cvm.counters().since(before),
+        setup,
+        backend: parties.backend(),
+    };
+    let report = Report::new(parties.cvm.summary(), run);
+    if json {
+        output::print_json(&report)?;
+    } else {
+        output::print("\n")?;
+        eprintln!("{}", report.line());
+    }
+    parties.stop().await;
+    Ok(())
+}
+
+/// The CVM, and the GPU hosts of this process if no servers were given.
+struct Parties {
+    model: Option<Arc<Model>>,
+    hosts: Vec<Host>,
+    cvm: Cvm,
+}
+
+impl Parties {
+    async fn start(args: &RunArgs) -> Result<Self, LocalError> {
+        if !args.gpu.is_empty() {
+            return Self::with_servers(args).await;
+        }
+        let dir = args.model.as_deref().ok_or_else(|| {
+            LocalError::Usage("neither --model nor --gpu is given: what is to be run?".into())
+        })?;
+        let device = Device {
+            backend: args.device.backend,
+            weights: args.device.weights.unwrap_or(WeightFormat::Int16),
+            threads: args.threads,
+        };
+        let bar = Bar::new("quantising");
+        let model = hosts::load(dir, device, bar.loading()).await;
+        bar.clear();
+        let model = model?;
+        let hosts = hosts::serve_many(&model, args.protocol.masking.hosts()).await?;
+        let cvm = start_cvm(args, hosts::urls(&hosts)).await?;
+        Ok(Self {
+            model: Some(model),
+            hosts,
+            cvm,
+        })
+    }
+
+    async fn with_servers(args: &RunArgs) -> Result<Self, LocalError> {
+        let cvm = start_cvm(args, args.gpu.clone()).await?;
+        servers::check_weights(args.device.weights, cvm.summary().weights)?;
+        if let Some(dir) = &args.model {
+            servers::check_model(dir, cvm.summary()).await?;
+        }
+        Ok(Self {
+            model: None,
+            hosts: Vec::new(),
+            cvm,
+        })
+    }
+
+    /// Name of the backend, as far as it is known: a server does not tell its own.
+    fn backend(&self) -> &'static str {
+        let model = self.model.as_ref();
+        model.map_or("remote", |model| model.backend.name())
+    }
+
+    /// The checkpoint's sampling defaults, if they were asked for.
+    fn generation(&self, args: &RunArgs) -> Option<&Generation> {
+        args.sampling
+            .model_sampling_defaults
+            .then(|| &self.cvm.summary().generation)
+    }
+
+    async fn stop(self) {
+        self.cvm.shutdown().await;
+        drop(self.hosts);
+    }
+}
+
+async fn start_cvm(args: &RunArgs, hosts: Vec<String>) -> Result<Cvm, LocalError> {
+    let cache_dir = args.cache.dir();
+    let payload = load_payload(cache_dir.clone()).await?;
+    let config = CvmConfig {
+        masking: args.protocol.masking,
+        remo_rank: args.protocol.remo_rank,
+        expected_digest: args.expect_digest,
+        hosts,
+        engines: args.protocol.engines as usize,
+        max_batch_rows: args.protocol.max_batch_rows,
+        cache_dir,
+        ..CvmConfig::default()
+    };
+    let bar = Bar::new("set-up pass");
+    let cvm = Cvm::start(&payload, config, bar.setup()).await;
+    bar.clear();
+    Ok(cvm?)
+}
+
+fn warn_of_leaks(masking: Masking, summary: &Summary) {
+    if masking == Masking::DangerousPlaintext {
+        eprintln!(
+            "WARNING: NOTHING IS MASKED. The GPU host sees every activation, prompt and reply."
+        );
+    }
+    if !summary.leaks.is_empty() {
+        eprintln!("warning: masking {masking} leaks: {}", summary.leaks);
+    }
+}
+
+fn request(args: &RunArgs, generation: Option<&Generation>) -> Request {
+    Request {
+        prompt: prompt(args),
+        sampling: args.sampling.resolve(generation),
+        max_new_tokens: args.max_new_tokens,
+        stop: args.sampling.stop.clone(),
+        ignore_eos: args.ignore_eos,
+        logits_digest: args.json,
+    }
+}
+
+/// One of the three is there: the command line saw to it.
+fn prompt(args: &RunArgs) -> Prompt {
+    if let Some(ids) = &args.prompt_ids {
+        return Prompt::Ids(ids.clone());
+    }
+    if let Some(text) = &args.prompt {
+        return Prompt::Text(text.clone());
+    }
+    let message = |role: &str, content: &Option<String>| {
+        content.clone().map(|content| Message {
+            role: role.into(),
+            content,
+        })
+    };
+    let messages = [message("system", &args.system), message("user", &args.chat)];
+    Prompt::Chat(messages.into_iter().flatten().collect())
+}
