@@ -8,10 +8,8 @@
 //! Skipping depends on words that are thrown away, never on the residues kept, and is done without a
 //! branch: every word is stored and the write position advances by 0 or 1.
 
-use crate::PRIMES;
+use crate::{PRIMES, chacha::KeyStream};
 use alloc::{vec, vec::Vec};
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// Bytes of a key.
 pub const SEED_BYTES: usize = 32;
@@ -28,13 +26,8 @@ pub fn expand_row(seed: &[u8; SEED_BYTES], row: u32, out: &mut [u32]) {
     let k = out.len() / 2;
     let (first, second) = out.split_at_mut(k);
     for (i, half) in [first, second].into_iter().enumerate() {
-        let mut rng = ChaCha20Rng::from_seed(*seed);
-        rng.set_stream(2 * u64::from(row) + i as u64);
-        fill_uniform(
-            |words| words.iter_mut().for_each(|word| *word = rng.next_u32()),
-            PRIMES[i],
-            half,
-        );
+        let mut stream = KeyStream::new(seed, 2 * u64::from(row) + i as u64);
+        fill_uniform(|| stream.next_words(), PRIMES[i], half);
     }
 }
 
@@ -48,31 +41,38 @@ pub fn expand_rows(seed: &[u8; SEED_BYTES], rows: usize, k: usize) -> Vec<u32> {
 }
 
 /// Fills `out` with residues modulo `p`, uniform if the words are, by rejection.
-pub fn fill_uniform(mut next_words: impl FnMut(&mut [u32]), p: u32, out: &mut [u32]) {
-    const BATCH: usize = 64;
-    let mut words = [0; BATCH];
+fn fill_uniform<const N: usize>(mut next_words: impl FnMut() -> [u32; N], p: u32, out: &mut [u32]) {
     let mut at = 0;
-    while out.len() - at >= BATCH {
-        next_words(&mut words);
-        for word in words {
+    // While all words of a batch fit even if none is skipped, no position needs a check.
+    while out.len() - at >= N {
+        let batch = &mut out[at..at + N];
+        let mut kept = 0;
+        for word in next_words() {
             let candidate = word & 0x7fff_ffff;
-            out[at] = candidate;
-            at += usize::from(candidate < p);
+            batch[kept] = candidate;
+            kept += usize::from(candidate < p);
         }
+        at += kept;
     }
     while at < out.len() {
-        next_words(&mut words[..1]);
-        let candidate = words[0] & 0x7fff_ffff;
-        out[at] = candidate;
-        at += usize::from(candidate < p);
+        for word in next_words() {
+            let candidate = word & 0x7fff_ffff;
+            if let Some(residue) = out.get_mut(at) {
+                *residue = candidate;
+                at += usize::from(candidate < p);
+            }
+        }
     }
-    words.fill(0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand_chacha::{
+        ChaCha20Rng,
+        rand_core::{Rng, SeedableRng},
+    };
 
     /// The definition above, word by word.
     fn reference(seed: &[u8; 32], row: u32, k: usize) -> Vec<u32> {

@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod chacha;
 pub mod exactness;
 pub mod fixed_point;
 pub mod keystream;
