@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use talaria_host_cvm::{
-    Cvm, CvmError, Event, FinishReason, Payload, Request, Session, embedded_payload,
+    Cvm, CvmError, Event, FinishReason, Payload, Prompt, Request, Sampling, Session,
+    embedded_payload,
 };
 use tokio::task::JoinSet;
 
@@ -19,6 +20,18 @@ use crate::hosts::blocking;
 pub async fn load_payload(cache_dir: Option<PathBuf>) -> Result<Payload, LocalError> {
     let load = move || Payload::load(embedded_payload(), cache_dir.as_deref());
     Ok(blocking("compiling the payload", load).await??)
+}
+
+/// A request for the likeliest tokens, up to the model's own end.
+pub fn greedy(prompt: Prompt, max_new_tokens: u32) -> Request {
+    Request {
+        prompt,
+        sampling: Sampling::default(),
+        max_new_tokens,
+        stop: Vec::new(),
+        ignore_eos: false,
+        logits_digest: false,
+    }
 }
 
 /// A complete reply.

@@ -11,7 +11,7 @@ use super::rates::{Rates, Timeline, rates};
 use super::split::{Split, split};
 use crate::cli::BenchArgs;
 use crate::error::LocalError;
-use crate::generate::{Outcome, collect};
+use crate::generate::{Outcome, collect, greedy};
 
 /// What is asked of a CVM.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +46,10 @@ impl Load {
     /// Greedy, of the full length whatever the model says, with a prompt of its own.
     fn request(&self, session: usize, vocab_size: u32) -> Request {
         let token = |i: usize| ((session * 104_729 + i * 7919) % vocab_size as usize) as u32;
+        let prompt = Prompt::Ids((0..self.prompt_tokens).map(token).collect());
         Request {
-            prompt: Prompt::Ids((0..self.prompt_tokens).map(token).collect()),
-            max_new_tokens: self.new_tokens,
             ignore_eos: true,
-            ..Request::default()
+            ..greedy(prompt, self.new_tokens)
         }
     }
 }

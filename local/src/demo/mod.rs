@@ -5,12 +5,12 @@ mod witness;
 
 use std::sync::Arc;
 
-use talaria_host_cvm::{Counters, Cvm, CvmConfig, Glimpse, Masking, Message, Prompt, Request};
+use talaria_host_cvm::{Counters, Cvm, CvmConfig, Glimpse, Masking, Message, Prompt};
 
 use crate::cli::DemoArgs;
 use crate::demo_model;
 use crate::error::LocalError;
-use crate::generate::{Outcome, generate, load_payload};
+use crate::generate::{Outcome, generate, greedy, load_payload};
 use crate::hosts::{self, Device, Host, HostOptions};
 use crate::output::{self, print};
 use crate::progress::Bar;
@@ -84,11 +84,7 @@ impl Parties {
             role: "user".into(),
             content: args.prompt.clone(),
         };
-        let request = Request {
-            prompt: Prompt::Chat(vec![message]),
-            max_new_tokens: args.max_new_tokens,
-            ..Request::default()
-        };
+        let request = greedy(Prompt::Chat(vec![message]), args.max_new_tokens);
         let before = self.cvm.counters();
         let outcome = generate(&self.cvm, request, output::write).await?;
         let counters = self.cvm.counters().since(before);
