@@ -120,7 +120,7 @@ pub fn write(dir: &Path, size: &Size, seed: u64) -> io::Result<()> {
     json("tokenizer.json", tokenizer::tokenizer())?;
     json("tokenizer_config.json", tokenizer::tokenizer_config())?;
     let file = File::create(dir.join("model.safetensors"))?;
-    write_tensors(BufWriter::with_capacity(1 << 20, file), size, seed)
+    write_tensors(BufWriter::new(file), size, seed)
 }
 
 fn check(size: &Size) -> io::Result<()> {

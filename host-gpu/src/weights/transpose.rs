@@ -4,16 +4,17 @@
 //! as the budget allows, the file is read again and those columns are gathered.
 
 use rayon::prelude::*;
-use talaria_arithmetic::fixed_point::{power_of_two, quantise as integer, split_planes};
 use talaria_wire::manifest::WeightFormat;
 
 use super::LoadError;
 use super::checkpoint::Tensor;
-use super::planes::{Budget, Buffers, Visit};
-use super::quantise::{exponent, largest_magnitude};
+use super::planes::{Budget, Buffers, Scale, Visit};
+use super::quantise::{exponent, largest_magnitude, split};
 
 /// Columns gathered side by side: a cache line of bf16.
 const TILE: usize = 32;
+/// Rows of a tile turned at a time: 8 KiB of f32.
+const ROWS: usize = 64;
 
 /// Quantises a tensor (k, n) output by output, in blocks of columns.
 pub(super) fn quantise(
@@ -110,50 +111,71 @@ fn gather(
     budget: Budget,
     buffers: &mut Buffers,
 ) -> Result<(), LoadError> {
-    let &[k, n] = tensor.shape() else {
+    let &[k, _] = tensor.shape() else {
         return Ok(());
     };
     let Buffers {
         raw,
-        planes,
+        planes: [hi, lo],
         scales,
     } = buffers;
-    let row_bytes = n * tensor.float().bytes();
-    for_row_blocks(tensor, budget, raw, |first_row, rows| {
-        let [hi, lo] = &mut *planes;
+    for_row_blocks(tensor, budget, raw, |row, rows| {
         let mut lo = lo.chunks_mut(TILE * k);
         let tiles: Vec<_> = hi
             .chunks_mut(TILE * k)
             .zip(scales.chunks(TILE))
-            .map(|(hi, scales)| (hi, lo.next().unwrap_or_default(), scales))
+            .zip((first..).step_by(TILE))
+            .map(|((hi, scales), column)| Tile {
+                column,
+                scales,
+                planes: [hi, lo.next().unwrap_or_default()],
+            })
             .collect();
         tiles
             .into_par_iter()
-            .enumerate()
-            .for_each(|(tile, (hi, lo, scales))| {
-                let column = (first + tile * TILE) * tensor.float().bytes();
-                let bytes = column..column + scales.len() * tensor.float().bytes();
-                let mut values = [0.0; TILE];
-                let values = &mut values[..scales.len()];
-                let powers: Vec<f64> = (scales.iter())
-                    .map(|s| power_of_two(i32::from(s.exponent)))
-                    .collect();
-                for (row, stored) in (first_row..).zip(rows.chunks(row_bytes)) {
-                    tensor.float().decode(&stored[bytes.clone()], values);
-                    let integers = values
-                        .iter()
-                        .zip(&powers)
-                        .map(|(w, power)| integer(*w, *power));
-                    for (c, w) in integers.enumerate() {
-                        let at = c * k + row;
-                        if lo.is_empty() {
-                            hi[at] = w as i8;
-                        } else {
-                            (hi[at], lo[at]) = split_planes(w);
-                        }
-                    }
-                }
-            });
+            .for_each(|mut tile| tile.fill(tensor, row, rows));
         Ok(())
     })
+}
+
+/// Up to [`TILE`] columns of a tensor and where their integers go.
+struct Tile<'b> {
+    /// The first column.
+    column: usize,
+    /// Per column; exponents only.
+    scales: &'b [Scale],
+    /// Columns x k; the second is empty for int8.
+    planes: [&'b mut [i8]; 2],
+}
+
+impl Tile<'_> {
+    /// Quantises this tile's part of whole rows as stored, the first of which is row `first`.
+    fn fill(&mut self, tensor: &Tensor, first: usize, rows: &[u8]) {
+        let &[k, n] = tensor.shape() else {
+            return;
+        };
+        let (width, bytes) = (self.scales.len(), tensor.float().bytes());
+        let part = self.column * bytes..(self.column + width) * bytes;
+        let row_bytes = n * bytes;
+        let mut row = [0.0; TILE];
+        let mut columns = [[0.0; ROWS]; TILE];
+        let blocks = rows.chunks(ROWS * row_bytes);
+        for (first, rows) in (first..).step_by(ROWS).zip(blocks) {
+            let count = rows.len() / row_bytes;
+            for (r, stored) in rows.chunks(row_bytes).enumerate() {
+                tensor
+                    .float()
+                    .decode(&stored[part.clone()], &mut row[..width]);
+                for (column, value) in columns.iter_mut().zip(&row) {
+                    column[r] = *value;
+                }
+            }
+            for (c, (values, scale)) in columns.iter().zip(self.scales).enumerate() {
+                let at = c * k + first;
+                let outputs = self.planes.each_mut();
+                let outputs = outputs.map(|p| p.get_mut(at..at + count).unwrap_or_default());
+                split(&values[..count], scale.exponent, outputs);
+            }
+        }
+    }
 }

@@ -9,6 +9,9 @@ use super::Size;
 /// Bytes of a bf16 element.
 pub const BYTES: usize = 2;
 
+/// Elements made at a time.
+const BLOCK_ELEMENTS: usize = 4096;
+
 /// A tensor to be written.
 pub struct Tensor {
     pub name: String,
@@ -81,17 +84,20 @@ impl Tensor {
     pub fn write(&self, random: &mut Random, file: &mut impl Write) -> io::Result<()> {
         // 16 random bits u are uniform in -2^15..2^15, a deviation of 2^15 / sqrt(3).
         let scale = self.deviation * 3f32.sqrt() / 32768.0;
+        let mut block = [0; BLOCK_ELEMENTS * BYTES];
         let mut left = self.elements();
-        let mut bytes = [0; 4 * BYTES];
         while left > 0 {
-            let bits = random.next().to_le_bytes();
-            let (halves, _) = bits.as_chunks::<2>();
-            for (out, half) in bytes.chunks_exact_mut(BYTES).zip(halves) {
-                let value = self.mean + scale * f32::from(i16::from_le_bytes(*half));
-                out.copy_from_slice(&bf16::from_f32(value).to_le_bytes());
+            let (elements, _) = block.as_chunks_mut::<{ 4 * BYTES }>();
+            for four in elements {
+                let bits = random.next().to_le_bytes();
+                let (bits, _) = bits.as_chunks::<2>();
+                for (out, bits) in four.chunks_exact_mut(BYTES).zip(bits) {
+                    let value = self.mean + scale * f32::from(i16::from_le_bytes(*bits));
+                    out.copy_from_slice(&bf16::from_f32(value).to_le_bytes());
+                }
             }
-            let count = left.min(4);
-            file.write_all(&bytes[..count * BYTES])?;
+            let count = left.min(BLOCK_ELEMENTS);
+            file.write_all(&block[..count * BYTES])?;
             left -= count;
         }
         Ok(())
