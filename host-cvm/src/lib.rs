@@ -1,1 +1,50 @@
-//! The CVM host.
+//! The CVM host: runs the payload in wasmtime with exactly its own imports and links it to GPU hosts.
+//!
+//! ```text
+//! Cvm -- sessions --> engine threads -- one payload instance each -- streams --> GPU hosts
+//!                          ^ draw                                                  (masked rows only)
+//!                      pools <-- minting threads -- one payload instance each
+//! ```
+//!
+//! * [`payload`](Payload): checks a component's imports and exports, compiles, caches
+//! * [`Cvm`]: set-up, sessions, counters
+//! * `link`: one stream for each instance and host; bounds everything that a host sends
+//! * `store`, `imports`: all that a guest may touch
+//!
+//! Nothing here logs a prompt, a token, a row, a key or a mask.
+
+#[allow(
+    missing_docs,
+    reason = "generated from wit/payload.wit, which documents every item"
+)]
+mod bindings;
+mod config;
+mod counters;
+mod crew;
+mod cvm;
+mod engine;
+mod error;
+mod fetch;
+mod imports;
+mod instance;
+mod link;
+mod minter;
+mod payload;
+mod pool;
+mod session;
+mod setup;
+mod store;
+
+pub use config::{CvmConfig, Deadlines, Masking, SETUP_FACTOR};
+pub use counters::Counters;
+pub use cvm::{Cvm, Glimpse, Part};
+pub use error::CvmError;
+pub use link::{LinkError, LinkFailure};
+pub use payload::{Payload, PayloadError};
+pub use session::{Event, FinishReason, Message, Prompt, Request, Sampling, Session};
+pub use setup::{ProjectionFact, SetupProgress, Summary};
+
+/// The payload that was built with this crate: the bytes of a component, for [`Payload::load`].
+pub fn embedded_payload() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/payload.wasm"))
+}

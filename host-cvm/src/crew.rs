@@ -1,0 +1,96 @@
+//! The threads of a CVM and what ends them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use talaria_wire::manifest::Manifest;
+use tokio::sync::watch;
+
+use crate::config::CvmConfig;
+use crate::counters::Counters;
+use crate::engine::EngineHandle;
+use crate::instance::Blueprint;
+use crate::link::{HostAddress, LinkPlan, Shape};
+use crate::payload::Payload;
+use crate::pool::Pools;
+
+/// All instances. Dropping it tells them to stop, and does not wait.
+pub(crate) struct Crew {
+    pub engines: Vec<EngineHandle>,
+    pub minters: Vec<JoinHandle<()>>,
+    pools: Arc<Pools>,
+    quarantined: Arc<AtomicBool>,
+    stop: watch::Sender<bool>,
+}
+
+impl Crew {
+    /// An empty crew, and what its instances are to be made with.
+    pub fn assemble(
+        payload: &Payload,
+        config: &CvmConfig,
+        hosts: Arc<[HostAddress]>,
+        manifest: &Manifest,
+    ) -> (Self, Blueprint) {
+        let (stop, stopped) = watch::channel(false);
+        let quarantined = Arc::new(AtomicBool::new(false));
+        let shapes = Shape::all(manifest);
+        let pools = Arc::new(Pools::new(shapes.clone(), config.max_batch_rows as usize));
+        let blueprint = Blueprint {
+            payload: payload.clone(),
+            links: LinkPlan {
+                hosts,
+                shapes,
+                deadlines: config.deadlines,
+                quarantined: quarantined.clone(),
+                stop: stopped,
+            },
+            pools: pools.clone(),
+            memory_limit: config.memory_limit,
+        };
+        let crew = Self {
+            engines: Vec::new(),
+            minters: Vec::new(),
+            pools,
+            quarantined,
+            stop,
+        };
+        (crew, blueprint)
+    }
+
+    /// Totals of all engines, set-up included.
+    pub fn counters(&self) -> Counters {
+        self.engines
+            .iter()
+            .map(|engine| engine.counters().read())
+            .sum()
+    }
+
+    /// Whether a host lied.
+    pub fn is_quarantined(&self) -> bool {
+        self.quarantined.load(Ordering::SeqCst)
+    }
+
+    /// Tells all to stop and waits until they have.
+    pub async fn dismiss(mut self) {
+        self.stop();
+        let engines = std::mem::take(&mut self.engines)
+            .into_iter()
+            .map(EngineHandle::into_thread);
+        let threads: Vec<_> = engines.chain(std::mem::take(&mut self.minters)).collect();
+        let join_all = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let _ = tokio::task::spawn_blocking(join_all).await;
+    }
+
+    fn stop(&self) {
+        self.stop.send_replace(true);
+        self.pools.close();
+        self.engines.iter().for_each(EngineHandle::stop);
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

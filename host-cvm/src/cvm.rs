@@ -1,0 +1,183 @@
+//! A CVM without its enclosure: payload instances, their links to GPU hosts, sessions.
+
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+
+use crate::bindings::exports::talaria::payload::engine;
+use crate::config::CvmConfig;
+use crate::counters::Counters;
+use crate::crew::Crew;
+use crate::engine::{EngineHandle, Snapshot};
+use crate::error::CvmError;
+use crate::instance::Blueprint;
+use crate::minter;
+use crate::payload::Payload;
+use crate::session::{Request, Session};
+use crate::setup::{self, Served, SetupProgress, Summary};
+
+/// Parts of a projection call that can be run by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Masking of rows.
+    Mask,
+    /// Integrity check of products.
+    Check,
+    /// Removal of masks.
+    Unmask,
+}
+
+/// One activation row as the payload knows it and as each GPU host saw it, for demonstrations.
+#[derive(Clone, PartialEq)]
+pub struct Glimpse {
+    /// Name of the projection that it went to.
+    pub projection: String,
+    /// Its first elements.
+    pub plain: Vec<f32>,
+    /// The same elements modulo p1, for each host.
+    pub hosts: Vec<Vec<u32>>,
+}
+
+impl std::fmt::Debug for Glimpse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Glimpse({}, {} elements)",
+            self.projection,
+            self.plain.len()
+        )
+    }
+}
+
+/// Payload instances, set up and linked to GPU hosts. Dropping it ends all sessions without waiting.
+pub struct Cvm {
+    summary: Summary,
+    crew: Crew,
+    /// What set-up counted.
+    baseline: Counters,
+}
+
+impl Cvm {
+    /// Fetches manifest and weights from the hosts, streams the weights once through the payload, and
+    /// gives the result to all instances. `progress` is told after each chunk of weights.
+    ///
+    /// # Errors
+    /// The configuration contradicts itself; a host cannot be reached or lies; hosts serve different
+    /// models; the model is not the expected one, or its matrices are too wide to be exact.
+    pub async fn start(
+        payload: &Payload,
+        config: CvmConfig,
+        progress: impl FnMut(SetupProgress) + Send,
+    ) -> Result<Self, CvmError> {
+        config.validate()?;
+        let hosts = setup::addresses(&config)?;
+        let served = Served::fetch(&hosts, config.deadlines).await?;
+        let (mut crew, blueprint) =
+            Crew::assemble(payload, &config, hosts.into(), &served.manifest);
+
+        let snapshot = Snapshot::default();
+        let first = EngineHandle::spawn(0, blueprint.clone(), snapshot.clone()).await?;
+        crew.engines.push(first);
+        let summary = setup::run(&crew.engines[0], served, &config, payload, progress).await?;
+        let secrets = crew.engines[0].run(|instance| instance.snapshot()).await?;
+        let _ = snapshot.set(secrets);
+
+        let more = (1..config.engines).map(|i| restored(i, blueprint.clone(), snapshot.clone()));
+        crew.engines.extend(try_join_all(more).await?);
+        for index in 0..config.minting {
+            let minter = minter::spawn(index, blueprint.clone(), snapshot.clone()).await?;
+            crew.minters.push(minter);
+        }
+        let baseline = crew.counters();
+        Ok(Self {
+            summary,
+            crew,
+            baseline,
+        })
+    }
+
+    /// What set-up found.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Starts a session on the engine with the fewest.
+    ///
+    /// # Errors
+    /// [`CvmError::Request`] for an empty prompt, a token outside the vocabulary, a prompt longer than
+    /// the context; [`CvmError::Integrity`] once a host lied.
+    pub async fn open(&self, request: Request) -> Result<Session, CvmError> {
+        if self.crew.is_quarantined() {
+            return Err(CvmError::Integrity);
+        }
+        let engines = self.crew.engines.iter();
+        let engine = engines
+            .min_by_key(|engine| engine.load())
+            .ok_or(CvmError::Stopped)?;
+        engine.open(request).await
+    }
+
+    /// Totals since set-up ended.
+    pub fn counters(&self) -> Counters {
+        self.crew.counters().since(self.baseline)
+    }
+
+    /// Computes one part of a projection call on made-up rows; how long it took. Sends nothing.
+    ///
+    /// # Errors
+    /// [`CvmError::Request`] if there is no such projection, or the masking has no such part.
+    pub async fn rehearse(
+        &self,
+        part: Part,
+        projection: u32,
+        rows: u32,
+    ) -> Result<Duration, CvmError> {
+        let part = match part {
+            Part::Mask => engine::Part::Mask,
+            Part::Check => engine::Part::Check,
+            Part::Unmask => engine::Part::Unmask,
+        };
+        let engine = self.crew.engines.first().ok_or(CvmError::Stopped)?;
+        engine
+            .run(move |instance| instance.rehearse(part, projection, rows))
+            .await
+    }
+
+    /// Keeps the first elements of the first row of the next projection call of each engine.
+    pub async fn arm_glimpse(&self, elements: u32) {
+        let arm = |engine: &EngineHandle| engine.submit(move |i| i.arm_glimpse(elements));
+        join_all(self.crew.engines.iter().map(arm)).await;
+    }
+
+    /// What was kept, if a call was made since it was armed.
+    pub async fn take_glimpse(&self) -> Option<Glimpse> {
+        let take = |engine: &EngineHandle| engine.submit(|i| i.take_glimpse());
+        let taken = join_all(self.crew.engines.iter().map(take)).await;
+        let found = taken.into_iter().find_map(|glimpse| glimpse.ok()?.ok()?)?;
+        Some(Glimpse {
+            projection: found.projection,
+            plain: found.plain,
+            hosts: found.hosts,
+        })
+    }
+
+    /// Ends all sessions and waits for the instances' threads.
+    pub async fn shutdown(self) {
+        self.crew.dismiss().await;
+    }
+}
+
+/// Another engine with the set-up of the first.
+async fn restored(
+    index: usize,
+    blueprint: Blueprint,
+    snapshot: Snapshot,
+) -> Result<EngineHandle, CvmError> {
+    let engine = EngineHandle::spawn(index, blueprint, snapshot.clone()).await?;
+    let restore = move |instance: &mut crate::instance::Instance| {
+        let secrets = snapshot.get().ok_or(CvmError::Stopped)?;
+        instance.restore(secrets)
+    };
+    engine.run(restore).await?;
+    Ok(engine)
+}

@@ -1,0 +1,310 @@
+//! The thread of an engine instance: opens and closes sessions between steps, steps while there are
+//! any, hands events out.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::counters::InstanceCounters;
+use crate::error::CvmError;
+use crate::instance::{Blueprint, Instance};
+use crate::session::{Event, OpenSession, Request, Session};
+
+/// The set-up of the CVM once it is finished; holds the secret check vectors.
+pub(crate) type Snapshot = Arc<OnceLock<Zeroizing<Vec<u8>>>>;
+
+/// What an engine's thread is asked for.
+pub(crate) enum Command {
+    /// A call of its own.
+    Run(Box<dyn FnOnce(&mut Instance) + Send>),
+    Open(Box<Opening>),
+    Close(u32),
+    Stop,
+}
+
+pub(crate) struct Opening {
+    request: Request,
+    place: Place,
+    engine: mpsc::UnboundedSender<Command>,
+    reply: oneshot::Sender<Result<Session, CvmError>>,
+}
+
+/// A session counted in its engine's load until dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Ordering::Relaxed);
+        Self(load.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An engine as the rest of the CVM sees it.
+pub(crate) struct EngineHandle {
+    commands: mpsc::UnboundedSender<Command>,
+    load: Arc<AtomicUsize>,
+    counters: Arc<InstanceCounters>,
+    thread: JoinHandle<()>,
+}
+
+impl EngineHandle {
+    /// Starts a thread with a fresh instance.
+    pub async fn spawn(
+        index: usize,
+        blueprint: Blueprint,
+        snapshot: Snapshot,
+    ) -> Result<Self, CvmError> {
+        let counters = Arc::new(InstanceCounters::default());
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (ready, started) = oneshot::channel();
+        let own_counters = counters.clone();
+        let body = move || match Instance::new(&blueprint, own_counters.clone()) {
+            Err(error) => drop(ready.send(Err(error))),
+            Ok(instance) => {
+                let _ = ready.send(Ok(()));
+                let sessions = HashMap::new();
+                let engine = Engine {
+                    index,
+                    instance,
+                    blueprint,
+                    counters: own_counters,
+                    snapshot,
+                    sessions,
+                    inbox,
+                };
+                engine.run();
+            }
+        };
+        let thread = spawn_thread(format!("engine-{index}"), body)?;
+        started.await.map_err(|_| CvmError::Stopped)??;
+        Ok(Self {
+            commands,
+            load: Arc::default(),
+            counters,
+            thread,
+        })
+    }
+
+    /// Runs `call` on the instance, between steps.
+    pub async fn run<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Instance) -> Result<R, CvmError> + Send + 'static,
+    ) -> Result<R, CvmError> {
+        self.submit(call).await.unwrap_or(Err(CvmError::Stopped))
+    }
+
+    /// As [`run`](Self::run), without waiting for the result.
+    pub fn submit<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Instance) -> Result<R, CvmError> + Send + 'static,
+    ) -> oneshot::Receiver<Result<R, CvmError>> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Run(Box::new(move |instance| drop(reply.send(call(instance)))));
+        // If the thread is gone the reply was dropped with the command.
+        let _ = self.commands.send(command);
+        answer
+    }
+
+    pub async fn open(&self, request: Request) -> Result<Session, CvmError> {
+        let (reply, answer) = oneshot::channel();
+        let opening = Opening {
+            request,
+            place: Place::take(&self.load),
+            engine: self.commands.clone(),
+            reply,
+        };
+        let sent = self.commands.send(Command::Open(Box::new(opening)));
+        sent.map_err(|_| CvmError::Stopped)?;
+        answer.await.unwrap_or(Err(CvmError::Stopped))
+    }
+
+    /// Sessions open or being opened.
+    pub fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    pub fn counters(&self) -> &InstanceCounters {
+        &self.counters
+    }
+
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    pub fn into_thread(self) -> JoinHandle<()> {
+        self.thread
+    }
+}
+
+/// A named thread.
+pub(crate) fn spawn_thread(
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, CvmError> {
+    let spawned = std::thread::Builder::new().name(name).spawn(body);
+    spawned.map_err(|e| CvmError::Internal(format!("no thread could be started: {e}")))
+}
+
+/// State of the thread.
+struct Engine {
+    index: usize,
+    instance: Instance,
+    blueprint: Blueprint,
+    counters: Arc<InstanceCounters>,
+    snapshot: Snapshot,
+    sessions: HashMap<u32, Slot>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+}
+
+/// A session of this engine.
+struct Slot {
+    events: mpsc::UnboundedSender<Result<Event, CvmError>>,
+    _place: Place,
+}
+
+impl Engine {
+    fn run(mut self) {
+        while let Some(command) = self.next_command() {
+            match command {
+                Some(Command::Stop) => break,
+                Some(command) => self.obey(command),
+                None => self.step(),
+            }
+            self.revive_if_trapped();
+        }
+        self.fail_all(&CvmError::Stopped);
+    }
+
+    /// The next command; waits for it only without sessions. Outer none: nobody can send any more.
+    fn next_command(&mut self) -> Option<Option<Command>> {
+        if self.sessions.is_empty() {
+            return self.instance.idle(self.inbox.recv()).map(Some);
+        }
+        match self.inbox.try_recv() {
+            Ok(command) => Some(Some(command)),
+            Err(mpsc::error::TryRecvError::Empty) => Some(None),
+            Err(mpsc::error::TryRecvError::Disconnected) => None,
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Run(call) => call(&mut self.instance),
+            Command::Open(opening) => self.open(*opening),
+            Command::Close(session) => self.close(session),
+            Command::Stop => {}
+        }
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let request = opening.request.into();
+        let session = self.instance.open(&request).map(|opened| {
+            let (events, receiver) = mpsc::unbounded_channel();
+            let slot = Slot {
+                events,
+                _place: opening.place,
+            };
+            self.sessions.insert(opened.session, slot);
+            let open = OpenSession {
+                id: opened.session,
+                engine: opening.engine,
+            };
+            tracing::debug!(engine = self.index, session = opened.session, "opened");
+            Session::new(opened.prompt_ids, receiver, open)
+        });
+        // A caller that is gone drops the session, which closes it.
+        let _ = opening.reply.send(session);
+    }
+
+    fn close(&mut self, session: u32) {
+        if self.sessions.remove(&session).is_some()
+            && let Err(error) = self.instance.close(session)
+        {
+            self.fail_all(&error);
+        }
+    }
+
+    fn step(&mut self) {
+        if self.is_quarantined() {
+            return self.fail_all(&CvmError::Integrity);
+        }
+        let stepped = self.instance.step();
+        self.counters.count_step(self.instance.computed());
+        let progressed = stepped.and_then(|events| {
+            let active = !events.is_empty();
+            events
+                .into_iter()
+                .for_each(|event| self.deliver(event.session, event.kind.into()));
+            Ok(self.count()? || active)
+        });
+        match progressed {
+            Ok(true) => {}
+            Ok(false) => self.fail_all(&CvmError::Internal("it made no progress".into())),
+            Err(CvmError::Integrity) => {
+                self.instance.quarantine();
+                self.fail_all(&CvmError::Integrity);
+            }
+            Err(_) if self.is_quarantined() => self.fail_all(&CvmError::Integrity),
+            Err(error) => self.fail_all(&error),
+        }
+    }
+
+    /// Takes the payload's counters; whether it projected anything since.
+    fn count(&mut self) -> Result<bool, CvmError> {
+        Ok(self.counters.set_payload(self.instance.count()?))
+    }
+
+    fn deliver(&mut self, session: u32, event: Event) {
+        let finished = matches!(event, Event::Finished { .. });
+        // A receiver that is gone has sent a `Close`.
+        if let Some(slot) = self.sessions.get(&session) {
+            let _ = slot.events.send(Ok(event));
+        }
+        if finished {
+            self.sessions.remove(&session);
+        }
+    }
+
+    fn fail_all(&mut self, error: &CvmError) {
+        if self.sessions.is_empty() {
+            return;
+        }
+        tracing::warn!(engine = self.index, sessions = self.sessions.len(), %error, "sessions ended");
+        for (session, slot) in self.sessions.drain() {
+            let _ = slot.events.send(Err(error.clone()));
+            // After most errors the payload has ended them itself.
+            if !self.instance.trapped() {
+                let _ = self.instance.close(session);
+            }
+        }
+    }
+
+    /// Puts a fresh instance with the same set-up in place of a trapped one.
+    fn revive_if_trapped(&mut self) {
+        let Some(snapshot) = self.snapshot.get().filter(|_| self.instance.trapped()) else {
+            return;
+        };
+        self.counters.retire();
+        let fresh = Instance::new(&self.blueprint, self.counters.clone());
+        let fresh = fresh.and_then(|mut fresh| fresh.restore(snapshot).map(|_| fresh));
+        match fresh {
+            Ok(fresh) => self.instance = fresh,
+            Err(CvmError::Stopped) => {}
+            Err(error) => tracing::error!(engine = self.index, %error, "no fresh instance"),
+        }
+    }
+
+    fn is_quarantined(&self) -> bool {
+        self.blueprint.links.quarantined.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,116 @@
+//! What is fetched from hosts at set-up: manifests and, once, the weights.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use talaria_wire::manifest::MAX_MANIFEST_BYTES;
+use talaria_wire::weighted::weighted_host_client::WeightedHostClient;
+use talaria_wire::weighted::{Chunk, ManifestRequest, WeightsRequest};
+use tokio::time::{Instant, timeout};
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::config::Deadlines;
+use crate::link::{HostAddress, LinkError};
+
+/// Largest chunk of manifest or weights that is accepted.
+const MAX_CHUNK_BYTES: usize = 64 << 20;
+
+/// The manifest of one host, unparsed.
+pub(crate) async fn manifest(
+    host: &HostAddress,
+    deadlines: Deadlines,
+) -> Result<Vec<u8>, LinkError> {
+    let mut client = client(host, deadlines).await?;
+    let opening = client.manifest(ManifestRequest {});
+    let mut chunks = Chunks::open(host, deadlines.project, opening).await?;
+    let mut manifest = Vec::new();
+    while let Some(chunk) = chunks.next().await? {
+        if manifest.len() + chunk.len() > MAX_MANIFEST_BYTES {
+            let reason = format!("a manifest longer than {MAX_MANIFEST_BYTES} bytes");
+            return Err(host.malformed(&reason));
+        }
+        manifest.extend_from_slice(&chunk);
+    }
+    Ok(manifest)
+}
+
+/// The weight planes of a host: exactly the bytes that the manifest promises.
+pub(crate) struct Weights {
+    chunks: Chunks,
+    received: u64,
+    total: u64,
+}
+
+impl Weights {
+    pub async fn open(
+        host: &HostAddress,
+        deadlines: Deadlines,
+        total: u64,
+    ) -> Result<Self, LinkError> {
+        let mut client = client(host, deadlines).await?;
+        let opening = client.weights(WeightsRequest {});
+        let chunks = Chunks::open(host, deadlines.project, opening).await?;
+        Ok(Self {
+            chunks,
+            received: 0,
+            total,
+        })
+    }
+
+    /// Next bytes; none once all are there.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
+        let chunk = self.chunks.next().await?;
+        self.received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        let complete = match chunk {
+            Some(_) => self.received <= self.total,
+            None => self.received == self.total,
+        };
+        if complete {
+            return Ok(chunk);
+        }
+        let (received, total) = (self.received, self.total);
+        let reason = format!("{received} bytes of weights, {total} expected");
+        Err(self.chunks.host.malformed(&reason))
+    }
+}
+
+/// A stream of chunks that is given up when it falls silent.
+struct Chunks {
+    host: HostAddress,
+    silence: Duration,
+    inbound: Streaming<Chunk>,
+}
+
+impl Chunks {
+    async fn open(
+        host: &HostAddress,
+        silence: Duration,
+        opening: impl Future<Output = Result<tonic::Response<Streaming<Chunk>>, Status>>,
+    ) -> Result<Self, LinkError> {
+        let opened = timeout(silence, opening).await;
+        let opened = opened.map_err(|_| host.timeout("a request of set-up", silence))?;
+        Ok(Self {
+            host: host.clone(),
+            silence,
+            inbound: opened.map_err(|status| host.failed(&status))?.into_inner(),
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
+        let received = timeout(self.silence, self.inbound.message()).await;
+        let silent = |_| self.host.timeout("a request of set-up", self.silence);
+        let chunk = received
+            .map_err(silent)?
+            .map_err(|status| self.host.failed(&status))?;
+        Ok(chunk.map(|chunk| chunk.data))
+    }
+}
+
+async fn client(
+    host: &HostAddress,
+    deadlines: Deadlines,
+) -> Result<WeightedHostClient<Channel>, LinkError> {
+    let channel = host.connect(Instant::now() + deadlines.connect).await?;
+    Ok(WeightedHostClient::new(channel).max_decoding_message_size(MAX_CHUNK_BYTES))
+}

@@ -1,0 +1,98 @@
+//! The payload's imports: products of masked rows, minted masks, random bytes. Nothing else exists
+//! for it.
+
+use std::time::Instant;
+
+use wasmtime::bail;
+use zeroize::Zeroize;
+
+use crate::bindings::talaria::payload::{mask_supply, weighted};
+use crate::bindings::wasi::random::random;
+use crate::link::{LinkError, LinkFailure, RowBody};
+use crate::store::GuestState;
+
+/// Most random bytes a call gets: seeds and check vectors take far less.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
+
+impl weighted::Host for GuestState {
+    fn project(
+        &mut self,
+        projection: u32,
+        rows: u32,
+        shipments: Vec<weighted::Shipment>,
+    ) -> Result<Vec<Vec<u32>>, weighted::HostFailure> {
+        let started = Instant::now();
+        let bodies = shipments.into_iter().map(RowBody::from).collect();
+        let answer = self.links.project(projection, rows, bodies);
+        let wait = started.elapsed();
+        self.clock.wait(wait);
+        tracing::trace!(
+            projection,
+            rows,
+            micros = wait.as_micros() as u64,
+            "projected"
+        );
+        let answer = answer?;
+        self.counters.count_wait(wait, answer.gpu_us);
+        Ok(answer.products)
+    }
+
+    fn quarantine(&mut self, projection: u32) {
+        tracing::error!(
+            projection,
+            "a GPU host returned a product that failed the check"
+        );
+        self.links.quarantine();
+    }
+}
+
+impl mask_supply::Host for GuestState {
+    fn draw(&mut self, projection: u32, rows: u32) -> Vec<mask_supply::MintedMask> {
+        self.pools.draw(projection, rows)
+    }
+}
+
+impl random::Host for GuestState {
+    fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        if len > MAX_RANDOM_BYTES {
+            bail!("{len} random bytes asked for at once, at most {MAX_RANDOM_BYTES} are given");
+        }
+        let mut bytes = vec![0; len as usize];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            bail!("the system's generator failed: {error}");
+        }
+        Ok(bytes)
+    }
+}
+
+impl From<weighted::Shipment> for RowBody {
+    fn from(shipment: weighted::Shipment) -> Self {
+        match shipment {
+            weighted::Shipment::Residues(residues) => RowBody::residues(residues),
+            weighted::Shipment::Seed(seed) => RowBody::Seed(seed.into()),
+        }
+    }
+}
+
+impl From<LinkError> for weighted::HostFailure {
+    fn from(error: LinkError) -> Self {
+        Self {
+            host: error.host as u32,
+            failure: match error.failure {
+                LinkFailure::Unreachable => weighted::Failure::Unreachable,
+                LinkFailure::Timeout => weighted::Failure::Timeout,
+                LinkFailure::Malformed => weighted::Failure::Malformed,
+                LinkFailure::Refused => weighted::Failure::Refused,
+            },
+            message: error.message,
+        }
+    }
+}
+
+/// A mask is for one row: what is left of it on this side goes with it.
+impl Drop for mask_supply::MintedMask {
+    fn drop(&mut self) {
+        self.mask.zeroize();
+        self.correction.zeroize();
+    }
+}

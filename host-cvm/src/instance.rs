@@ -1,0 +1,230 @@
+//! One instance of the payload: its exports as methods, with limits, and errors instead of traps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{Store, Trap};
+use zeroize::Zeroizing;
+
+use crate::bindings;
+use crate::bindings::exports::talaria::payload::{engine, setup};
+use crate::bindings::talaria::payload::mask_supply::MintedMask;
+use crate::config::SETUP_FACTOR;
+use crate::counters::InstanceCounters;
+use crate::error::CvmError;
+use crate::link::{LinkPlan, Links};
+use crate::payload::Payload;
+use crate::pool::Pools;
+use crate::store::{CallClock, GuestState, MemoryLimit};
+
+/// What every instance of one CVM is made with.
+#[derive(Clone)]
+pub(crate) struct Blueprint {
+    pub payload: Payload,
+    pub links: LinkPlan,
+    pub pools: Arc<Pools>,
+    pub memory_limit: u64,
+}
+
+/// One instance, used by one thread.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    exports: bindings::Payload,
+    step_cpu: Duration,
+    trapped: bool,
+}
+
+impl Instance {
+    pub fn new(blueprint: &Blueprint, counters: Arc<InstanceCounters>) -> Result<Self, CvmError> {
+        let links = Links::new(blueprint.links.clone(), &counters);
+        let state = GuestState {
+            links: links.map_err(|e| CvmError::Internal(format!("no runtime: {e}")))?,
+            pools: blueprint.pools.clone(),
+            counters,
+            clock: CallClock::new(),
+            memory: MemoryLimit::new(blueprint.memory_limit),
+            stop: blueprint.links.stop.clone(),
+        };
+        let pre = blueprint.payload.pre();
+        let mut store = state.into_store(pre.engine());
+        store.set_epoch_deadline(1);
+        let exports = pre.instantiate(&mut store);
+        let exports = exports.map_err(|e| explain(&store, "instantiation", &e))?;
+        Ok(Self {
+            store,
+            exports,
+            step_cpu: blueprint.links.deadlines.step_cpu,
+            trapped: false,
+        })
+    }
+
+    /// Whether a call trapped: nothing can be called any more.
+    pub fn trapped(&self) -> bool {
+        self.trapped
+    }
+
+    /// Time that the last call computed.
+    pub fn computed(&self) -> Duration {
+        self.store.data().clock.computed()
+    }
+
+    /// A host lied: sends nothing any more, from any instance.
+    pub fn quarantine(&self) {
+        self.store.data().links.quarantine();
+    }
+
+    /// Waits while the sockets are looked after.
+    pub fn idle<F: Future>(&self, future: F) -> F::Output {
+        self.store.data().links.idle(future)
+    }
+
+    pub fn begin(&mut self, manifest: &[u8], options: &setup::Options) -> Result<(), CvmError> {
+        self.call_setup("setup.begin", |exports, store| {
+            exports
+                .talaria_payload_setup()
+                .call_begin(store, manifest, options)
+        })
+    }
+
+    pub fn ingest(&mut self, planes: &[u8]) -> Result<(), CvmError> {
+        self.call_setup("setup.ingest", |exports, store| {
+            exports.talaria_payload_setup().call_ingest(store, planes)
+        })
+    }
+
+    pub fn finish(&mut self) -> Result<setup::Summary, CvmError> {
+        self.call_setup("setup.finish", |exports, store| {
+            exports.talaria_payload_setup().call_finish(store)
+        })
+    }
+
+    pub fn snapshot(&mut self) -> Result<Zeroizing<Vec<u8>>, CvmError> {
+        let snapshot = self.call_setup("setup.snapshot", |exports, store| {
+            exports.talaria_payload_setup().call_snapshot(store)
+        });
+        snapshot.map(Zeroizing::new)
+    }
+
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<setup::Summary, CvmError> {
+        self.call_setup("setup.restore", |exports, store| {
+            exports
+                .talaria_payload_setup()
+                .call_restore(store, snapshot)
+        })
+    }
+
+    pub fn open(&mut self, request: &engine::Request) -> Result<engine::Opened, CvmError> {
+        let opened = self.call("engine.open", 1, |exports, store| {
+            exports.talaria_payload_engine().call_open(store, request)
+        });
+        opened?.map_err(CvmError::Request)
+    }
+
+    pub fn close(&mut self, session: u32) -> Result<(), CvmError> {
+        self.call("engine.close", 1, |exports, store| {
+            exports.talaria_payload_engine().call_close(store, session)
+        })
+    }
+
+    pub fn step(&mut self) -> Result<Vec<engine::Event>, CvmError> {
+        let stepped = self.call("engine.step", 1, |exports, store| {
+            exports.talaria_payload_engine().call_step(store)
+        });
+        stepped?.map_err(|error| match error {
+            engine::StepError::Integrity => CvmError::Integrity,
+            engine::StepError::Host(message) => CvmError::Host(message),
+            engine::StepError::Internal(message) => CvmError::Internal(message),
+        })
+    }
+
+    /// What the payload counted: projections, rows, checks.
+    pub fn count(&mut self) -> Result<[u64; 3], CvmError> {
+        let counted = self.call("engine.count", 1, |exports, store| {
+            exports.talaria_payload_engine().call_count(store)
+        })?;
+        Ok([counted.projections, counted.rows, counted.checks])
+    }
+
+    pub fn rehearse(
+        &mut self,
+        part: engine::Part,
+        projection: u32,
+        rows: u32,
+    ) -> Result<Duration, CvmError> {
+        let rehearsed = self.call("engine.rehearse", 1, |exports, store| {
+            exports
+                .talaria_payload_engine()
+                .call_rehearse(store, part, projection, rows)
+        });
+        rehearsed?.map_err(CvmError::Request)?;
+        Ok(self.computed())
+    }
+
+    pub fn arm_glimpse(&mut self, elements: u32) -> Result<(), CvmError> {
+        self.call("engine.arm-glimpse", 1, |exports, store| {
+            exports
+                .talaria_payload_engine()
+                .call_arm_glimpse(store, elements)
+        })
+    }
+
+    pub fn take_glimpse(&mut self) -> Result<Option<engine::Glimpse>, CvmError> {
+        self.call("engine.take-glimpse", 1, |exports, store| {
+            exports.talaria_payload_engine().call_take_glimpse(store)
+        })
+    }
+
+    pub fn mint(&mut self, projection: u32, rows: u32) -> Result<Vec<MintedMask>, CvmError> {
+        let minted = self.call("minting.mint", 1, |exports, store| {
+            exports
+                .talaria_payload_minting()
+                .call_mint(store, projection, rows)
+        });
+        minted?.map_err(CvmError::Internal)
+    }
+
+    fn call_setup<R>(
+        &mut self,
+        name: &'static str,
+        export: impl FnOnce(&bindings::Payload, &mut Store<GuestState>) -> Called<Result<R, String>>,
+    ) -> Result<R, CvmError> {
+        self.call(name, SETUP_FACTOR, export)?
+            .map_err(CvmError::Setup)
+    }
+
+    /// One call with `factor` times the computation of a step.
+    fn call<R>(
+        &mut self,
+        name: &'static str,
+        factor: u32,
+        export: impl FnOnce(&bindings::Payload, &mut Store<GuestState>) -> Called<R>,
+    ) -> Result<R, CvmError> {
+        let limit = self.step_cpu.saturating_mul(factor);
+        self.store.data_mut().clock.start(limit);
+        self.store.set_epoch_deadline(1);
+        let result = export(&self.exports, &mut self.store);
+        self.trapped |= result.is_err();
+        result.map_err(|error| explain(&self.store, name, &error))
+    }
+}
+
+type Called<R> = wasmtime::Result<R>;
+
+/// Which limit a trap was.
+fn explain(store: &Store<GuestState>, call: &'static str, error: &wasmtime::Error) -> CvmError {
+    let state = store.data();
+    if *state.stop.borrow() {
+        return CvmError::Stopped;
+    }
+    if state.clock.was_over() {
+        let seconds = state.clock.limit().as_secs_f32();
+        return CvmError::Deadline { call, seconds };
+    }
+    if state.memory.was_refused() {
+        let limit_mib = state.memory.mebibytes();
+        return CvmError::Memory { call, limit_mib };
+    }
+    let trap = error.downcast_ref::<Trap>().map(Trap::to_string);
+    let reason = trap.unwrap_or_else(|| format!("{error:#}"));
+    CvmError::Trap { call, reason }
+}

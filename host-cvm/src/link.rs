@@ -1,0 +1,228 @@
+//! Links of one instance to the GPU hosts: one long-lived stream each.
+//!
+//! A payload is single-threaded and waits for every product, so each stream carries one request at a
+//! time and its instance's own thread drives the sockets (a runtime without workers): no task stands
+//! between the payload and a host. Hosts are untrusted: every length is bounded before memory is
+//! taken, every wait ends.
+
+mod address;
+mod error;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use talaria_wire::manifest::Manifest;
+use talaria_wire::weighted::project_request::Body;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub(crate) use address::HostAddress;
+pub use error::{LinkError, LinkFailure};
+use stream::Link;
+
+use crate::config::Deadlines;
+use crate::counters::InstanceCounters;
+
+/// Bytes of a residue.
+const RESIDUE_BYTES: usize = 4;
+/// Bytes of a seed.
+const SEED_BYTES: usize = 32;
+/// Room for the other fields of a message.
+const MESSAGE_OVERHEAD: usize = 1 << 16;
+
+/// Shape of a weight matrix `W (k,n)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub k: usize,
+    pub n: usize,
+}
+
+impl Shape {
+    /// Those of a validated manifest, in order.
+    pub fn all(manifest: &Manifest) -> Arc<[Shape]> {
+        let shape = |p: &talaria_wire::manifest::Projection| Shape {
+            k: p.k as usize,
+            n: p.n as usize,
+        };
+        manifest.projections.iter().map(shape).collect()
+    }
+}
+
+/// What one host gets for one call.
+#[derive(Debug)]
+pub(crate) enum RowBody {
+    /// rows x (k modulo p1, then k modulo p2), little-endian u32.
+    Residues(Bytes),
+    /// ChaCha20 key from which the host expands the same.
+    Seed(Bytes),
+}
+
+impl RowBody {
+    /// Takes the payload's words as they are; on the usual machines nothing is copied.
+    pub fn residues(mut words: Vec<u32>) -> Self {
+        for word in &mut words {
+            *word = word.to_le();
+        }
+        Self::Residues(Bytes::from_owner(Words(words)))
+    }
+
+    /// What is wrong with its length, if anything.
+    fn fault(&self, rows: usize, shape: Shape) -> Option<String> {
+        let (expected, found) = match self {
+            Self::Residues(bytes) => (rows * 2 * shape.k * RESIDUE_BYTES, bytes.len()),
+            Self::Seed(bytes) => (SEED_BYTES, bytes.len()),
+        };
+        (expected != found).then(|| format!("a shipment of {found} bytes, expected {expected}"))
+    }
+}
+
+impl From<RowBody> for Body {
+    fn from(body: RowBody) -> Self {
+        match body {
+            RowBody::Residues(bytes) => Body::Residues(bytes),
+            RowBody::Seed(bytes) => Body::Seed(bytes),
+        }
+    }
+}
+
+struct Words(Vec<u32>);
+
+impl AsRef<[u8]> for Words {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// Products of all hosts for one call.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// For each host rows x (n modulo p1, then n modulo p2).
+    pub products: Vec<Vec<u32>>,
+    /// Microseconds of computation on the slowest host, by its own account.
+    pub gpu_us: u64,
+}
+
+/// What the links of all instances share.
+#[derive(Clone)]
+pub(crate) struct LinkPlan {
+    pub hosts: Arc<[HostAddress]>,
+    pub shapes: Arc<[Shape]>,
+    pub deadlines: Deadlines,
+    /// Set once a host lied: nothing is sent any more.
+    pub quarantined: Arc<AtomicBool>,
+    /// True once the CVM shuts down.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// The links of one instance, used by its thread only.
+pub(crate) struct Links {
+    plan: LinkPlan,
+    links: Vec<Link>,
+    runtime: Runtime,
+}
+
+impl Links {
+    /// Connects when first used.
+    pub fn new(plan: LinkPlan, counters: &Arc<InstanceCounters>) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let link = |host: &HostAddress| Link::new(host.clone(), plan.deadlines, counters.clone());
+        let links = plan.hosts.iter().map(link).collect();
+        Ok(Self {
+            plan,
+            links,
+            runtime,
+        })
+    }
+
+    /// Asks all hosts at the same time; each product has the right length.
+    pub fn project(
+        &mut self,
+        projection: u32,
+        rows: u32,
+        bodies: Vec<RowBody>,
+    ) -> Result<Answer, LinkError> {
+        let shape = self.check_request(projection, rows, &bodies)?;
+        let product_bytes = rows as usize * 2 * shape.n * RESIDUE_BYTES;
+        let until = Instant::now() + self.plan.deadlines.project;
+        let calls = self.links.iter_mut().zip(bodies).map(|(link, body)| {
+            let job = stream::Job {
+                projection,
+                rows,
+                body: body.into(),
+                product_bytes,
+                until,
+            };
+            link.call(job)
+        });
+        let stop = &mut self.plan.stop;
+        let answers = self.runtime.block_on(async {
+            tokio::select! {
+                answers = try_join_all(calls) => answers,
+                _ = stop.wait_for(|stop| *stop) => Err(LinkError::stopped()),
+            }
+        })?;
+        Ok(Answer {
+            gpu_us: answers
+                .iter()
+                .map(|a| u64::from(a.compute_us))
+                .max()
+                .unwrap_or(0),
+            products: answers.into_iter().map(|a| words(&a.product)).collect(),
+        })
+    }
+
+    /// Waits for `future` while the sockets are looked after: a host that goes away or pings in
+    /// between is noticed.
+    pub fn idle<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Sends nothing any more, in any instance.
+    pub fn quarantine(&self) {
+        self.plan.quarantined.store(true, Ordering::SeqCst);
+    }
+
+    fn check_request(
+        &self,
+        projection: u32,
+        rows: u32,
+        bodies: &[RowBody],
+    ) -> Result<Shape, LinkError> {
+        if self.plan.quarantined.load(Ordering::SeqCst) {
+            return Err(LinkError::own("the hosts are quarantined"));
+        }
+        let shape = self.plan.shapes.get(projection as usize).copied();
+        let shape = shape.ok_or_else(|| LinkError::own("no such projection"))?;
+        if rows == 0 || bodies.len() != self.links.len() {
+            return Err(LinkError::own(
+                "no rows, or shipments for other hosts than there are",
+            ));
+        }
+        let fault = bodies
+            .iter()
+            .find_map(|body| body.fault(rows as usize, shape));
+        fault.map_or(Ok(shape), |fault| Err(LinkError::own(&fault)))
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    let (words, _) = bytes.as_chunks::<RESIDUE_BYTES>();
+    words.iter().map(|word| u32::from_le_bytes(*word)).collect()
+}
+
+/// Milliseconds of a duration, at least one: 0 would mean without end.
+fn deadline_ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests;

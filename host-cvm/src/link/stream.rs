@@ -1,0 +1,238 @@
+//! One instance's stream to one host.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use talaria_wire::weighted::project_request::Body;
+use talaria_wire::weighted::project_response::Result as Outcome;
+use talaria_wire::weighted::weighted_host_client::WeightedHostClient;
+use talaria_wire::weighted::{ProjectRequest, ProjectResponse, Refusal, refusal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::error::{LinkError, LinkFailure, printable, reason};
+use super::{HostAddress, MESSAGE_OVERHEAD, deadline_ms};
+use crate::config::Deadlines;
+use crate::counters::InstanceCounters;
+
+/// Bytes before each message: compression flag and length.
+const GRPC_FRAME_BYTES: u64 = 5;
+
+/// One request for one host.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub projection: u32,
+    pub rows: u32,
+    pub body: Body,
+    /// Length that the product must have.
+    pub product_bytes: usize,
+    pub until: Instant,
+}
+
+/// One host's product.
+pub(super) struct Product {
+    pub product: Bytes,
+    pub compute_us: u32,
+}
+
+/// An instance's way to one host. At most one request is waited for at a time.
+pub(super) struct Link {
+    host: HostAddress,
+    deadlines: Deadlines,
+    counters: Arc<InstanceCounters>,
+    /// None before the first request and after a failure.
+    stream: Option<OpenStream>,
+    last_id: u64,
+}
+
+struct OpenStream {
+    outbound: mpsc::UnboundedSender<ProjectRequest>,
+    inbound: Streaming<ProjectResponse>,
+    /// Largest answer it was opened for.
+    product_bytes: usize,
+}
+
+/// Why an attempt brought no answer.
+enum Setback {
+    /// The connection broke: the identical bytes may be sent once more.
+    Broken(String),
+    /// Another attempt would not help.
+    Final(LinkError),
+}
+
+impl From<LinkError> for Setback {
+    fn from(error: LinkError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl Link {
+    pub fn new(host: HostAddress, deadlines: Deadlines, counters: Arc<InstanceCounters>) -> Self {
+        Self {
+            host,
+            deadlines,
+            counters,
+            stream: None,
+            last_id: 0,
+        }
+    }
+
+    /// Sends, waits, and checks the length of what came. After any failure but a refusal the stream
+    /// is made anew by the next call.
+    pub async fn call(&mut self, job: Job) -> Result<Product, LinkError> {
+        self.last_id += 1;
+        let request = ProjectRequest {
+            id: self.last_id,
+            projection: job.projection,
+            rows: job.rows,
+            deadline_ms: deadline_ms(self.deadlines.project),
+            body: Some(job.body),
+        };
+        let exchange = self.exchange(&request, job.product_bytes);
+        let exchanged = timeout_at(job.until, exchange).await;
+        let response = exchanged
+            .unwrap_or_else(|_| Err(self.host.timeout("a projection", self.deadlines.project)));
+        let response = response.inspect_err(|_| self.stream = None)?;
+        match response.result {
+            Some(Outcome::Residues(product)) if product.len() == job.product_bytes => Ok(Product {
+                product,
+                compute_us: response.compute_us,
+            }),
+            Some(Outcome::Residues(product)) => {
+                Err(self.drop_for_length(&product, &job.product_bytes))
+            }
+            Some(Outcome::Refusal(refusal)) => Err(self.refusal(&refusal)),
+            None => Err(self.drop_malformed("an answer without a result")),
+        }
+    }
+
+    fn drop_for_length(&mut self, product: &Bytes, expected: &usize) -> LinkError {
+        let found = product.len();
+        self.drop_malformed(&format!("a product of {found} bytes, expected {expected}"))
+    }
+
+    fn drop_malformed(&mut self, reason: &str) -> LinkError {
+        self.stream = None;
+        self.host.malformed(reason)
+    }
+
+    fn refusal(&self, refusal: &Refusal) -> LinkError {
+        let message = printable(&refusal.message);
+        match refusal.code() {
+            refusal::Code::Expired => self.host.timeout("a projection", self.deadlines.project),
+            refusal::Code::Overloaded => self
+                .host
+                .refused(&format!("its queue is full, try again later ({message})")),
+            _ => self.host.refused(&message),
+        }
+    }
+
+    /// Up to two attempts with the same bytes.
+    async fn exchange(
+        &mut self,
+        request: &ProjectRequest,
+        product_bytes: usize,
+    ) -> Result<ProjectResponse, LinkError> {
+        let mut resent = false;
+        loop {
+            match self.attempt(request, product_bytes).await {
+                Ok(response) => return Ok(response),
+                Err(Setback::Final(error)) => return Err(error),
+                Err(Setback::Broken(reason)) if resent => {
+                    return Err(self.host.unreachable(&reason));
+                }
+                Err(Setback::Broken(reason)) => {
+                    tracing::debug!(host = %self.host.url, reason, "connection broke, sending again");
+                    self.stream = None;
+                    resent = true;
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        request: &ProjectRequest,
+        product_bytes: usize,
+    ) -> Result<ProjectResponse, Setback> {
+        self.send(request, product_bytes).await?;
+        let stream = self
+            .stream
+            .as_mut()
+            .ok_or_else(|| Setback::Broken("closed".into()))?;
+        let sent = request.encoded_len() as u64 + GRPC_FRAME_BYTES;
+        self.counters.count_traffic(sent, 0);
+        loop {
+            let received = stream.inbound.message().await;
+            let received = received.map_err(|status| setback(&self.host, &status))?;
+            let response =
+                received.ok_or_else(|| Setback::Broken("it closed the stream".into()))?;
+            let bytes = response.encoded_len() as u64 + GRPC_FRAME_BYTES;
+            self.counters.count_traffic(0, bytes);
+            // Smaller: an answer to a call that was given up because the other host failed.
+            if response.id == request.id {
+                return Ok(response);
+            } else if response.id > request.id {
+                return Err(self
+                    .host
+                    .malformed("an answer to a request that was not made")
+                    .into());
+            }
+        }
+    }
+
+    /// Hands the request to the stream, made anew where there is none that takes such answers.
+    async fn send(
+        &mut self,
+        request: &ProjectRequest,
+        product_bytes: usize,
+    ) -> Result<(), Setback> {
+        let usable = |stream: &&OpenStream| product_bytes <= stream.product_bytes;
+        if let Some(stream) = self.stream.as_ref().filter(usable) {
+            let sent = stream.outbound.send(request.clone());
+            return sent.map_err(|_| Setback::Broken("it closed the stream".into()));
+        }
+        self.stream = Some(self.open(request, product_bytes).await?);
+        Ok(())
+    }
+
+    /// Connects and opens a stream whose first message is `request`.
+    async fn open(
+        &self,
+        request: &ProjectRequest,
+        product_bytes: usize,
+    ) -> Result<OpenStream, Setback> {
+        let channel = self
+            .host
+            .connect(Instant::now() + self.deadlines.connect)
+            .await?;
+        // Room to grow: streams are kept, and the LM head's answers come after the layers'.
+        let product_bytes = product_bytes.max(ROOMY_PRODUCT_BYTES);
+        let mut client = WeightedHostClient::new(channel)
+            .max_decoding_message_size(product_bytes + MESSAGE_OVERHEAD);
+        let (outbound, requests) = mpsc::unbounded_channel();
+        let sent = outbound.send(request.clone());
+        debug_assert!(sent.is_ok(), "the receiver is at hand");
+        let opened = client.project(UnboundedReceiverStream::new(requests)).await;
+        let opened = opened.map_err(|status| setback(&self.host, &status))?;
+        Ok(OpenStream {
+            outbound,
+            inbound: opened.into_inner(),
+            product_bytes,
+        })
+    }
+}
+
+/// Largest answer a stream is opened for at least.
+const ROOMY_PRODUCT_BYTES: usize = 64 << 20;
+
+/// A broken connection, or what else a status means.
+fn setback(host: &HostAddress, status: &Status) -> Setback {
+    match host.failed(status) {
+        error if error.failure == LinkFailure::Unreachable => Setback::Broken(reason(status)),
+        error => Setback::Final(error),
+    }
+}

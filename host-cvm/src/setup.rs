@@ -1,0 +1,197 @@
+//! Set-up: which model the hosts serve, and the pass of its weights through the payload.
+
+use futures_util::future::try_join_all;
+use talaria_wire::manifest::{self, Generation, Manifest, Role, WeightFormat};
+
+use crate::bindings::exports::talaria::payload::setup;
+use crate::config::{CvmConfig, Deadlines, Masking};
+use crate::engine::EngineHandle;
+use crate::error::CvmError;
+use crate::fetch::{self, Weights};
+use crate::link::HostAddress;
+use crate::payload::Payload;
+
+/// How far the weights are through the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetupProgress {
+    /// Bytes of weights that went through.
+    pub done_bytes: u64,
+    /// Bytes of all weights.
+    pub total_bytes: u64,
+}
+
+/// What set-up found.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Of manifest and weights, as the payload computed it from what host 1 sent.
+    pub model_digest: [u8; 32],
+    /// Bits of a row, by projection.
+    pub row_bits: Vec<u32>,
+    /// Hosts that every call goes to.
+    pub hosts: u32,
+    /// What the masking does not hide, for people; empty if nothing but lengths and timing.
+    pub leaks: String,
+    /// SHA-256 of the payload's `.wasm`.
+    pub payload_sha256: [u8; 32],
+    /// How weights are stored.
+    pub weights: WeightFormat,
+    /// Family, as in config.json.
+    pub model_type: String,
+    /// The checkpoint's own defaults for generation.
+    pub generation: Generation,
+    /// Every weight matrix, in order.
+    pub projections: Vec<ProjectionFact>,
+}
+
+/// One weight matrix `W (k,n)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectionFact {
+    /// `embedding`, `layer 3 qkv`, `lm_head`.
+    pub name: String,
+    /// Input features.
+    pub k: u32,
+    /// Outputs.
+    pub n: u32,
+}
+
+/// Parses the addresses of the configuration.
+pub(crate) fn addresses(config: &CvmConfig) -> Result<Vec<HostAddress>, CvmError> {
+    let parse = |(index, url): (usize, &String)| HostAddress::parse(index, url);
+    let parsed: Result<_, _> = config.hosts.iter().enumerate().map(parse).collect();
+    parsed.map_err(CvmError::Config)
+}
+
+/// The model that all hosts serve, by their manifests.
+pub(crate) struct Served {
+    first: HostAddress,
+    deadlines: Deadlines,
+    bytes: Vec<u8>,
+    pub manifest: Manifest,
+}
+
+impl Served {
+    /// Asks every host; their manifests must be the same, byte for byte.
+    pub async fn fetch(hosts: &[HostAddress], deadlines: Deadlines) -> Result<Self, CvmError> {
+        let fetches = hosts.iter().map(|host| fetch::manifest(host, deadlines));
+        let manifests = try_join_all(fetches).await?;
+        let mut pairs = hosts.iter().zip(manifests);
+        let (first, bytes) = pairs
+            .next()
+            .ok_or_else(|| CvmError::Config("no hosts".into()))?;
+        if let Some((other, _)) = pairs.find(|(_, other)| *other != bytes) {
+            return Err(CvmError::HostsDiffer {
+                first_url: first.url.to_string(),
+                other: other.index + 1,
+                other_url: other.url.to_string(),
+            });
+        }
+        let manifest = Manifest::from_bytes(&bytes).map_err(|error| CvmError::Manifest {
+            url: first.url.to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            first: first.clone(),
+            deadlines,
+            bytes,
+            manifest,
+        })
+    }
+}
+
+/// Streams the weights of the first host through the first engine.
+pub(crate) async fn run(
+    engine: &EngineHandle,
+    served: Served,
+    config: &CvmConfig,
+    payload: &Payload,
+    progress: impl FnMut(SetupProgress),
+) -> Result<Summary, CvmError> {
+    let options = options(config);
+    let bytes = served.bytes;
+    engine
+        .run(move |instance| instance.begin(&bytes, &options))
+        .await?;
+    let total = served.manifest.weight_bytes();
+    let weights = Weights::open(&served.first, served.deadlines, total).await?;
+    ingest(engine, weights, total, progress).await?;
+    let found = engine.run(|instance| instance.finish()).await?;
+    summary(found, served.manifest, payload)
+}
+
+/// One chunk is on its way while the one before is in the payload.
+async fn ingest(
+    engine: &EngineHandle,
+    mut weights: Weights,
+    total_bytes: u64,
+    mut progress: impl FnMut(SetupProgress),
+) -> Result<(), CvmError> {
+    let mut done_bytes = 0;
+    let mut in_payload = None;
+    loop {
+        let chunk = weights.next().await?;
+        if let Some((bytes, ingested)) = in_payload.take() {
+            let ingested: tokio::sync::oneshot::Receiver<_> = ingested;
+            ingested.await.unwrap_or(Err(CvmError::Stopped))?;
+            done_bytes += bytes;
+            progress(SetupProgress {
+                done_bytes,
+                total_bytes,
+            });
+        }
+        let Some(chunk) = chunk else { return Ok(()) };
+        let bytes = chunk.len() as u64;
+        in_payload = Some((
+            bytes,
+            engine.submit(move |instance| instance.ingest(&chunk)),
+        ));
+    }
+}
+
+fn options(config: &CvmConfig) -> setup::Options {
+    setup::Options {
+        masking: match config.masking {
+            Masking::Shares => setup::Masking::Shares,
+            Masking::Remo => setup::Masking::Remo,
+            Masking::DangerousPlaintext => setup::Masking::DangerousPlaintext,
+        },
+        remo_rank: config.remo_rank,
+        expected_digest: config.expected_digest.map(Into::into),
+        max_batch_rows: config.max_batch_rows,
+    }
+}
+
+fn summary(
+    found: setup::Summary,
+    manifest: Manifest,
+    payload: &Payload,
+) -> Result<Summary, CvmError> {
+    let digest = found.model_digest.try_into();
+    Ok(Summary {
+        model_digest: digest.map_err(|_| CvmError::Internal("no digest of 32 bytes".into()))?,
+        row_bits: found.row_bits,
+        hosts: found.hosts,
+        leaks: found.leaks,
+        payload_sha256: payload.sha256(),
+        weights: manifest.weights,
+        model_type: manifest.decoder.model_type,
+        generation: manifest.generation,
+        projections: manifest.projections.iter().map(fact).collect(),
+    })
+}
+
+fn fact(projection: &manifest::Projection) -> ProjectionFact {
+    let layer = projection.layer;
+    let name = match projection.role {
+        Role::Embedding => "embedding".into(),
+        Role::Qkv => format!("layer {layer} qkv"),
+        Role::O => format!("layer {layer} o"),
+        Role::GateUp => format!("layer {layer} gate_up"),
+        Role::Down => format!("layer {layer} down"),
+        Role::LmHead => "lm_head".into(),
+    };
+    ProjectionFact {
+        name,
+        k: projection.k,
+        n: projection.n,
+    }
+}
