@@ -134,9 +134,14 @@ impl ChatTemplate {
         bounded("chat template", source.len(), MAX_FILE_BYTES)?;
         let mut environment = environment::hugging_face();
         let source = environment::without_generation_tags(&source);
-        environment.add_template_owned(NAME, source).map_err(syntax)?;
+        environment
+            .add_template_owned(NAME, source)
+            .map_err(syntax)?;
         let special_tokens = special_tokens(config, json_object(files, SPECIAL_TOKENS_FILE)?)?;
-        Ok(Some(ChatTemplate { environment, special_tokens }))
+        Ok(Some(ChatTemplate {
+            environment,
+            special_tokens,
+        }))
     }
 
     /// The prompt for a conversation. `add_generation_prompt`: also begin the reply.
@@ -151,7 +156,10 @@ impl ChatTemplate {
         if messages.is_empty() {
             return Err(ChatTemplateError::NoMessages);
         }
-        let bytes = messages.iter().map(|m| m.role.len() + m.content.len()).sum();
+        let bytes = messages
+            .iter()
+            .map(|m| m.role.len() + m.content.len())
+            .sum();
         bounded("conversation", bytes, MAX_PROMPT_BYTES)?;
         let pairs = |m: &Message| Value::from_pairs([("role", &*m.role), ("content", &*m.content)]);
         self.render_with(context! {
@@ -167,9 +175,14 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME).map_err(syntax)?;
         let mut prompt = Bounded::default();
         template
-            .render_captured_to(context! { ..variables, ..self.special_tokens.clone() }, &mut prompt)
+            .render_captured_to(
+                context! { ..variables, ..self.special_tokens.clone() },
+                &mut prompt,
+            )
             .map_err(|e| failure(&e, prompt.full))?;
-        String::from_utf8(prompt.bytes).map_err(|e| ChatTemplateError::Render { reason: e.to_string() })
+        String::from_utf8(prompt.bytes).map_err(|e| ChatTemplateError::Render {
+            reason: e.to_string(),
+        })
     }
 }
 
@@ -196,14 +209,18 @@ impl io::Write for Bounded {
 }
 
 fn syntax(e: minijinja::Error) -> ChatTemplateError {
-    ChatTemplateError::Syntax { reason: e.to_string() }
+    ChatTemplateError::Syntax {
+        reason: e.to_string(),
+    }
 }
 
 fn failure(e: &minijinja::Error, prompt_full: bool) -> ChatTemplateError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(e);
     while let Some(error) = cause {
         if let Some(Raised(message)) = error.downcast_ref() {
-            return ChatTemplateError::Refused { message: message.clone() };
+            return ChatTemplateError::Refused {
+                message: message.clone(),
+            };
         }
         cause = error.source();
     }
@@ -212,7 +229,9 @@ fn failure(e: &minijinja::Error, prompt_full: bool) -> ChatTemplateError {
         _ if prompt_full => ChatTemplateError::PromptTooLong,
         ErrorKind::OutOfFuel => ChatTemplateError::TooManySteps,
         ErrorKind::UnknownFunction if asks_for("strftime_now") => ChatTemplateError::NeedsClock,
-        _ => ChatTemplateError::Render { reason: e.to_string() },
+        _ => ChatTemplateError::Render {
+            reason: e.to_string(),
+        },
     }
 }
 
@@ -232,8 +251,10 @@ fn text_file<'a>(
     };
     bounded(file, bytes.len(), MAX_FILE_BYTES)?;
     let text = std::str::from_utf8(bytes);
-    text.map(Some)
-        .map_err(|e| ChatTemplateError::BrokenFile { file, reason: e.to_string() })
+    text.map(Some).map_err(|e| ChatTemplateError::BrokenFile {
+        file,
+        reason: e.to_string(),
+    })
 }
 
 /// An empty object if there is no such file.
@@ -244,8 +265,10 @@ fn json_object(
     let Some(text) = text_file(files, file)? else {
         return Ok(Map::new());
     };
-    serde_json::from_str(text)
-        .map_err(|e| ChatTemplateError::BrokenFile { file, reason: e.to_string() })
+    serde_json::from_str(text).map_err(|e| ChatTemplateError::BrokenFile {
+        file,
+        reason: e.to_string(),
+    })
 }
 
 /// `chat_template` of `tokenizer_config.json`.
@@ -260,11 +283,16 @@ fn default_template(entry: &serde_json::Value) -> Result<String, ChatTemplateErr
     }
     let templates: Vec<Named> = serde_json::from_value(entry.clone()).map_err(|e| {
         let reason = format!("chat_template is neither a text nor a list of named ones: {e}");
-        ChatTemplateError::BrokenFile { file: CONFIG_FILE, reason }
+        ChatTemplateError::BrokenFile {
+            file: CONFIG_FILE,
+            reason,
+        }
     })?;
     let names = templates.iter().map(|named| named.name.clone()).collect();
     let default = templates.into_iter().find(|named| named.name == "default");
-    default.map(|named| named.template).ok_or(ChatTemplateError::NoDefault { names })
+    default
+        .map(|named| named.template)
+        .ok_or(ChatTemplateError::NoDefault { names })
 }
 
 /// The variables that a template can use for special tokens: those that `tokenizer_config.json` names,
@@ -280,8 +308,12 @@ fn special_tokens(
         .filter(|(name, _)| name.ends_with("_token") || name == "additional_special_tokens")
         .filter_map(|(name, token)| Some((name, token_content(&token)?)))
         .collect();
-    Value::deserialize(serde_json::Value::Object(tokens))
-        .map_err(|e| ChatTemplateError::BrokenFile { file: CONFIG_FILE, reason: e.to_string() })
+    Value::deserialize(serde_json::Value::Object(tokens)).map_err(|e| {
+        ChatTemplateError::BrokenFile {
+            file: CONFIG_FILE,
+            reason: e.to_string(),
+        }
+    })
 }
 
 /// A token is its content or an object with it.

@@ -10,18 +10,18 @@
 //! 6. min-p: tokens less likely than min-p times the likeliest are dropped;
 //! 7. one draw, by inversion, over what is left in order of id.
 //!
-//! Equal logits rank by id, lowest first. Everything is IEEE arithmetic and [`libm::exp`], so a seed
-//! gives the same tokens natively and in Wasm.
+//! What is equally likely ranks by id, lowest first. Everything is IEEE arithmetic and our own
+//! [`exp`], so a seed gives the same tokens natively and in Wasm.
 //!
 //! Not constant-time: which logits are read or written here depends on the tokens of this session, and
 //! so does the time taken. It runs inside the confidential VM, whose page-access pattern the
 //! hypervisor sees (as it does for the tokenizer). Without penalties, at temperature 0, logits are read in order and
 //! no address depends on a token.
 
+use crate::ops::exp::exp;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -70,14 +70,28 @@ impl Sampling {
     pub fn validate(&self) -> Result<(), SamplingError> {
         let in_range = |name, value: f32, ok: bool, expected| match value.is_finite() && ok {
             true => Ok(()),
-            false => Err(SamplingError::OutOfRange { name, value, expected }),
+            false => Err(SamplingError::OutOfRange {
+                name,
+                value,
+                expected,
+            }),
         };
         let (t, p, m) = (self.temperature, self.top_p, self.min_p);
         in_range("temperature", t, t >= 0.0, "0 (greedy) or more")?;
-        in_range("top_p", p, p > 0.0 && p <= 1.0, "more than 0, at most 1 (off)")?;
+        in_range(
+            "top_p",
+            p,
+            p > 0.0 && p <= 1.0,
+            "more than 0, at most 1 (off)",
+        )?;
         in_range("min_p", m, (0.0..=1.0).contains(&m), "from 0 (off) to 1")?;
         let r = self.repetition_penalty;
-        in_range("repetition_penalty", r, (0.01..=100.0).contains(&r), "from 0.01 to 100; 1 is off")?;
+        in_range(
+            "repetition_penalty",
+            r,
+            (0.01..=100.0).contains(&r),
+            "from 0.01 to 100; 1 is off",
+        )?;
         for (name, value) in [
             ("presence_penalty", self.presence_penalty),
             ("frequency_penalty", self.frequency_penalty),
@@ -93,7 +107,9 @@ impl Sampling {
     }
 
     fn has_penalties(&self) -> bool {
-        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
+        self.repetition_penalty != 1.0
+            || self.presence_penalty != 0.0
+            || self.frequency_penalty != 0.0
     }
 }
 
@@ -144,7 +160,11 @@ impl Sampler {
         prompt: &[u32],
     ) -> Result<Sampler, SamplingError> {
         sampling.validate()?;
-        let penalised = if sampling.has_penalties() { prompt } else { &[] };
+        let penalised = if sampling.has_penalties() {
+            prompt
+        } else {
+            &[]
+        };
         Ok(Sampler {
             rng: ChaCha20Rng::from_seed(sampling.seed.map_or(fresh, seed_from_user)),
             seen: penalised.iter().map(|&id| (id, 0)).collect(),
@@ -176,7 +196,12 @@ impl Sampler {
 
     /// Steps 1 and 2. False if nothing was to be done.
     fn penalise(&self, logits: &mut [f32]) -> bool {
-        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        let Sampling {
+            repetition_penalty,
+            presence_penalty,
+            frequency_penalty,
+            ..
+        } = self.sampling;
         for (&id, &count) in &self.seen {
             // A prompt may hold ids that a host's manifest gave no logit.
             let Some(logit) = logits.get_mut(id as usize) else {
@@ -209,7 +234,7 @@ impl Sampler {
             kept.sort_unstable_by_key(|candidate| candidate.id);
         }
         // The likeliest has weight 1 exactly.
-        kept.retain(|candidate| candidate.weight >= f64::from(self.sampling.min_p));
+        kept.retain(|candidate| candidate.weight >= self.sampling.min_p);
         kept
     }
 }
@@ -246,54 +271,54 @@ fn top_k_threshold(logits: &[f32], k: u32) -> f32 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Candidate {
     id: u32,
-    logit: f32,
-    /// exp((logit - max) / temperature): the probability but for a common factor.
-    weight: f64,
+    /// exp((logit - max) / temperature), more than 0, at most 1: the probability but for a common factor.
+    weight: f32,
 }
 
 impl Candidate {
-    /// Likeliest first, equals by id.
-    fn rank(&self, other: &Candidate) -> Ordering {
-        let by_logit = other.logit.partial_cmp(&self.logit); // never NaN
-        by_logit.unwrap_or(Ordering::Equal).then(self.id.cmp(&other.id))
+    /// Less is likelier, equals by id: the bits of positive floats are in the floats' order.
+    fn rank(&self) -> u64 {
+        u64::from(!self.weight.to_bits()) << 32 | u64::from(self.id)
     }
 }
 
 /// Tokens not below `threshold` whose weight is not 0, in order of id.
 fn weigh(logits: &[f32], threshold: f32, max: f32, temperature: f32) -> Vec<Candidate> {
-    let weight = |logit: f32| libm::exp((f64::from(logit) - f64::from(max)) / f64::from(temperature));
-    let kept = logits.iter().enumerate().filter(|&(_, &logit)| logit >= threshold);
-    kept.map(|(id, &logit)| Candidate { id: id as u32, logit, weight: weight(logit) })
-        .filter(|candidate| candidate.weight > 0.0)
+    // Without a branch, so that it vectorises.
+    let weights: Vec<f32> = logits
+        .iter()
+        .map(|&logit| exp((logit - max) / temperature))
+        .collect();
+    let kept = logits.iter().zip(&weights).enumerate();
+    kept.filter(|&(_, (&logit, &weight))| logit >= threshold && weight > 0.0)
+        .map(|(id, (_, &weight))| Candidate {
+            id: id as u32,
+            weight,
+        })
         .collect()
 }
 
-/// Step 5. Ranks block after block, as the nucleus is small where top-p is of use.
+/// Step 5. Tokens below the mean weight of what is to go are all outside: together they weigh less than
+/// that. The rest, mostly few, are ranked.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
-    let needed = f64::from(top_p) * total(candidates);
+    let total = total(candidates);
+    let least = (1.0 - f64::from(top_p)) * total / candidates.len() as f64;
+    candidates.retain(|candidate| f64::from(candidate.weight) >= least);
+    candidates.sort_unstable_by_key(Candidate::rank);
+    let needed = f64::from(top_p) * total;
     let mut mass = 0.0;
-    let mut ranked = 0;
-    let mut block = 256;
-    while ranked < candidates.len() {
-        let rest = &mut candidates[ranked..];
-        let next = block.min(rest.len());
-        if next < rest.len() {
-            rest.select_nth_unstable_by(next - 1, Candidate::rank);
-        }
-        rest[..next].sort_unstable_by(Candidate::rank);
-        for candidate in &rest[..next] {
-            mass += candidate.weight;
-            ranked += 1;
-            if mass >= needed {
-                return candidates.truncate(ranked);
-            }
-        }
-        block *= 4;
-    }
+    let last = candidates.iter().position(|candidate| {
+        mass += f64::from(candidate.weight);
+        mass >= needed
+    });
+    candidates.truncate(last.map_or(candidates.len(), |last| last + 1));
 }
 
 fn total(candidates: &[Candidate]) -> f64 {
-    candidates.iter().map(|candidate| candidate.weight).sum()
+    candidates
+        .iter()
+        .map(|candidate| f64::from(candidate.weight))
+        .sum()
 }
 
 /// 53 random bits as a number in [0, 1).
@@ -306,7 +331,7 @@ fn invert(candidates: &[Candidate], u: f64) -> u32 {
     let target = u * total(candidates);
     let mut sum = 0.0;
     let at = candidates.iter().position(|candidate| {
-        sum += candidate.weight;
+        sum += f64::from(candidate.weight);
         sum > target
     });
     // u * total may round up to total: then it is the last.

@@ -198,8 +198,13 @@ mod tests {
     }
 
     fn split<'a>(text: &'a str, cuts: &[prop::sample::Index]) -> Vec<&'a str> {
-        let boundaries: Vec<usize> = (0..=text.len()).filter(|&i| text.is_char_boundary(i)).collect();
-        let mut at: Vec<usize> = cuts.iter().map(|c| boundaries[c.index(boundaries.len())]).collect();
+        let boundaries: Vec<usize> = (0..=text.len())
+            .filter(|&i| text.is_char_boundary(i))
+            .collect();
+        let mut at: Vec<usize> = cuts
+            .iter()
+            .map(|c| boundaries[c.index(boundaries.len())])
+            .collect();
         at.extend([0, text.len()]);
         at.sort_unstable();
         at.windows(2).map(|w| &text[w[0]..w[1]]).collect()
@@ -241,10 +246,22 @@ mod tests {
     #[test]
     fn the_first_complete_one_ends_the_reply_the_longest_if_there_are_two() {
         let stops = |s: &[&str]| s.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(stream(&["xabcd"], &stops(&["abcd", "bc"])), ("xa".into(), true));
-        assert_eq!(stream(&["xab", "cd"], &stops(&["bcd", "abcd"])), ("x".into(), true));
-        assert_eq!(stream(&["\n", "\nUs", "er"], &stops(&["\nUser:"])), ("\n\nUser".into(), false));
-        assert_eq!(stream(&["aaa", "ab"], &stops(&["aab"])), ("aa".into(), true));
+        assert_eq!(
+            stream(&["xabcd"], &stops(&["abcd", "bc"])),
+            ("xa".into(), true)
+        );
+        assert_eq!(
+            stream(&["xab", "cd"], &stops(&["bcd", "abcd"])),
+            ("x".into(), true)
+        );
+        assert_eq!(
+            stream(&["\n", "\nUs", "er"], &stops(&["\nUser:"])),
+            ("\n\nUser".into(), false)
+        );
+        assert_eq!(
+            stream(&["aaa", "ab"], &stops(&["aab"])),
+            ("aa".into(), true)
+        );
     }
 
     #[test]
@@ -253,7 +270,13 @@ mod tests {
         assert!(StopStrings::new(&[&long[1..]]).is_ok());
         let refused = |stops: &[&str]| StopStrings::new(stops).unwrap_err();
         assert_eq!(refused(&["a", ""]), StopError::Empty { index: 1 });
-        assert_eq!(refused(&[&long]), StopError::TooLong { index: 0, found: 1025 });
+        assert_eq!(
+            refused(&[&long]),
+            StopError::TooLong {
+                index: 0,
+                found: 1025
+            }
+        );
         assert_eq!(refused(&["a"; 17]), StopError::TooMany { found: 17 });
     }
 }

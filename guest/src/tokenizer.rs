@@ -7,6 +7,7 @@
 //! Not constant-time: which vocabulary entries are looked up depends on the text.
 
 mod detokenizer;
+mod precheck;
 
 use detokenizer::Detokenizer;
 use std::collections::BTreeMap;
@@ -87,8 +88,12 @@ impl Tokenizer {
         if json.len() > MAX_TOKENIZER_BYTES {
             return Err(TokenizerError::FileTooLarge { found: json.len() });
         }
-        let broken = |reason: tokenizers::Error| TokenizerError::Broken { reason: reason.to_string() };
+        precheck::file(json)?;
+        let broken = |reason: tokenizers::Error| TokenizerError::Broken {
+            reason: reason.to_string(),
+        };
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(broken)?;
+        precheck::post_processor(inner.get_post_processor())?;
         // A prompt is never cut or filled up in silence, whatever the file was saved with.
         inner.with_truncation(None).map_err(broken)?;
         inner.with_padding(None);
@@ -116,7 +121,9 @@ impl Tokenizer {
         let encoding = self.inner.encode_fast(text, add_special_tokens);
         match encoding {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(reason) => Err(TokenizerError::Encode { reason: reason.to_string() }),
+            Err(reason) => Err(TokenizerError::Encode {
+                reason: reason.to_string(),
+            }),
         }
     }
 
@@ -127,12 +134,17 @@ impl Tokenizer {
     /// The decoder of the `tokenizers` crate failed.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
         let decoded = self.inner.decode(ids, skip_special_tokens);
-        decoded.map_err(|reason| TokenizerError::Decode { reason: reason.to_string() })
+        decoded.map_err(|reason| TokenizerError::Decode {
+            reason: reason.to_string(),
+        })
     }
 
     /// Text of token ids that come one by one.
     pub fn stream(&self, skip_special_tokens: bool) -> TextStream {
-        TextStream { detokenizer: self.detokenizer.clone(), skip_special_tokens }
+        TextStream {
+            detokenizer: self.detokenizer.clone(),
+            skip_special_tokens,
+        }
     }
 
     /// Id of a token given by its content, special or not.
@@ -173,6 +185,8 @@ impl Tokenizer {
 /// bytes of a SentencePiece vocabulary (`<0xE4>`) with the next token that is none, because one wrong
 /// byte makes replacement characters of the whole run. A step costs what its token's text costs,
 /// however long the reply is.
+///
+/// It is the reply's text alone: a SentencePiece tokenizer's decoder takes one space off its start.
 #[derive(Debug, Clone)]
 pub struct TextStream {
     detokenizer: Detokenizer,
@@ -185,7 +199,10 @@ impl TextStream {
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         let mut text = String::new();
         if let Some(token) = tokenizer.decoder_token(id) {
-            let special = tokenizer.inner.get_added_vocabulary().is_special_token(&token);
+            let special = tokenizer
+                .inner
+                .get_added_vocabulary()
+                .is_special_token(&token);
             if !(self.skip_special_tokens && special) {
                 self.detokenizer.push(token, &mut text);
             }

@@ -93,7 +93,9 @@ fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
         None if indent.is_some() => [",", ": "].map(String::from),
         None => [", ", ": "].map(String::from),
     };
-    let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+    let ensure_ascii = options
+        .get::<Option<bool>>("ensure_ascii")?
+        .unwrap_or(false);
     let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
     if indent.is_some_and(|spaces| spaces > MAX_INDENT) {
@@ -103,7 +105,13 @@ fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
     if sort_keys {
         tree.sort_all_objects();
     }
-    Ok(json::Style { indent, item_separator, key_separator, ensure_ascii }.write(&tree))
+    Ok(json::Style {
+        indent,
+        item_separator,
+        key_separator,
+        ensure_ascii,
+    }
+    .write(&tree))
 }
 
 fn invalid(what: String) -> Error {
@@ -111,7 +119,12 @@ fn invalid(what: String) -> Error {
 }
 
 /// Methods of Python's str and dict.
-fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+fn python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    args: &[Value],
+) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
         return pycompat::unknown_method_callback(state, value, method, args);
     };
@@ -137,7 +150,10 @@ fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value])
             let (separator,): (&str,) = from_args(args)?;
             let (before, after) = text.split_once(separator).unwrap_or((text, ""));
             let found = &text[before.len()..text.len() - after.len()];
-            Ok([before, found, after].into_iter().map(Value::from).collect())
+            Ok([before, found, after]
+                .into_iter()
+                .map(Value::from)
+                .collect())
         }
         _ => pycompat::unknown_method_callback(state, value, method, args),
     }

@@ -3,15 +3,23 @@ use serde_json::json;
 use std::path::PathBuf;
 
 fn files(entries: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
-    entries.iter().map(|(name, text)| (name.to_string(), text.as_bytes().to_vec())).collect()
+    entries
+        .iter()
+        .map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()))
+        .collect()
 }
 
 fn template(source: &str) -> ChatTemplate {
-    ChatTemplate::from_files(&files(&[(TEMPLATE_FILE, source)])).unwrap().unwrap()
+    ChatTemplate::from_files(&files(&[(TEMPLATE_FILE, source)]))
+        .unwrap()
+        .unwrap()
 }
 
 fn message(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message {
+        role: role.into(),
+        content: content.into(),
+    }
 }
 
 fn hi() -> Vec<Message> {
@@ -42,13 +50,20 @@ struct Case {
 /// `tests/make_reference.py` says how the expected values came about.
 #[test]
 fn renders_as_jinja2_set_up_by_transformers() {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/chat_template/tests"));
+    let folder = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/chat_template/tests"
+    ));
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let reference: Reference = serde_json::from_str(&read("reference.json")).unwrap();
     assert!(reference.cases.len() > 100);
     let mut wrong = Vec::new();
     for case in &reference.cases {
-        let source = if case.inline { case.template.clone() } else { read(&case.template) };
+        let source = if case.inline {
+            case.template.clone()
+        } else {
+            read(&case.template)
+        };
         let config = reference.tokens.to_string();
         let files = files(&[(TEMPLATE_FILE, &source), (CONFIG_FILE, &config)]);
         let variables = Value::deserialize(&case.variables).unwrap();
@@ -61,10 +76,18 @@ fn renders_as_jinja2_set_up_by_transformers() {
             _ => false,
         };
         if !right {
-            wrong.push(format!("{}\n{rendered:?}\n{:?}\n{:?}", case.template, case.expected, case.fails));
+            wrong.push(format!(
+                "{}\n{rendered:?}\n{:?}\n{:?}",
+                case.template, case.expected, case.fails
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 #[test]
@@ -80,26 +103,44 @@ fn the_demo_renders_its_golden_chats() {
         rendered_no_generation_prompt: Option<String>,
         ids: Vec<u32>,
     }
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/demo-qwen3"));
+    let folder = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/demo-qwen3"
+    ));
     let names = [CONFIG_FILE, SPECIAL_TOKENS_FILE, "tokenizer.json"];
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
-    let files = names.iter().map(|&name| (name.to_owned(), read(name))).collect();
+    let files = names
+        .iter()
+        .map(|&name| (name.to_owned(), read(name)))
+        .collect();
     let template = ChatTemplate::from_files(&files).unwrap().unwrap();
     let tokenizer = crate::tokenizer::Tokenizer::from_files(&files).unwrap();
     let golden: Golden = serde_json::from_slice(&read("golden.json")).unwrap();
-    let chats = golden.prompts.iter().filter_map(|p| Some((p, p.messages.as_ref()?)));
+    let chats = golden
+        .prompts
+        .iter()
+        .filter_map(|p| Some((p, p.messages.as_ref()?)));
     let chats: Vec<_> = chats.collect();
     assert_eq!(chats.len(), 4);
     for (prompt, messages) in chats {
-        let messages: Vec<Message> = messages.iter().map(|m| message(&m["role"], &m["content"])).collect();
+        let messages: Vec<Message> = messages
+            .iter()
+            .map(|m| message(&m["role"], &m["content"]))
+            .collect();
         let rendered = template.render(&messages, true).unwrap();
         assert_eq!(rendered, prompt.text);
         assert_eq!(tokenizer.encode(&rendered, false).unwrap(), prompt.ids);
-        assert_eq!(Some(template.render(&messages, false).unwrap()), prompt.rendered_no_generation_prompt);
+        assert_eq!(
+            Some(template.render(&messages, false).unwrap()),
+            prompt.rendered_no_generation_prompt
+        );
     }
     let late = [message("user", "a"), message("system", "b")];
     let message = "the system message must come first".into();
-    assert_eq!(template.render(&late, true), Err(ChatTemplateError::Refused { message }));
+    assert_eq!(
+        template.render(&late, true),
+        Err(ChatTemplateError::Refused { message })
+    );
 }
 
 #[test]
@@ -109,14 +150,18 @@ fn the_template_is_looked_for_in_two_files() {
         template.map(|template| template.render(&hi(), false).unwrap())
     };
     let config = json!({"chat_template": "config", "bos_token": null}).to_string();
-    let named = json!([{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]);
+    let named =
+        json!([{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]);
     let list = json!({ "chat_template": named }).to_string();
     assert_eq!(render(&[]), None);
     assert_eq!(render(&[(CONFIG_FILE, "{}")]), None);
     assert_eq!(render(&[(CONFIG_FILE, r#"{"chat_template": null}"#)]), None);
     assert_eq!(render(&[(CONFIG_FILE, &config)]).as_deref(), Some("config"));
     assert_eq!(render(&[(CONFIG_FILE, &list)]).as_deref(), Some("d"));
-    assert_eq!(render(&[(CONFIG_FILE, &config), (TEMPLATE_FILE, "file")]).as_deref(), Some("file"));
+    assert_eq!(
+        render(&[(CONFIG_FILE, &config), (TEMPLATE_FILE, "file")]).as_deref(),
+        Some("file")
+    );
 }
 
 #[test]
@@ -125,7 +170,8 @@ fn special_tokens_are_variables() {
         "bos_token": {"content": "<s>", "special": true}, "eos_token": "</s>", "unk_token": null,
         "add_bos_token": true, "additional_special_tokens": ["<a>", {"content": "<b>"}],
     });
-    let map = json!({"eos_token": "ignored", "unk_token": "ignored", "pad_token": {"content": "<p>"}});
+    let map =
+        json!({"eos_token": "ignored", "unk_token": "ignored", "pad_token": {"content": "<p>"}});
     let source = "{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ additional_special_tokens | join }}\
         {{ unk_token is defined }}{{ add_bos_token is defined }}";
     let files = files(&[
@@ -134,20 +180,29 @@ fn special_tokens_are_variables() {
         (SPECIAL_TOKENS_FILE, &map.to_string()),
     ]);
     let template = ChatTemplate::from_files(&files).unwrap().unwrap();
-    assert_eq!(template.render(&hi(), true).unwrap(), "<s></s><p><a><b>FalseFalse");
+    assert_eq!(
+        template.render(&hi(), true).unwrap(),
+        "<s></s><p><a><b>FalseFalse"
+    );
 }
 
 #[test]
 fn the_conversation_cannot_overrule_special_tokens_or_run_as_a_template() {
     let template = template("{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}");
     let messages = [message("bos_token", "{{ 1 + 1 }}{% raise %}{{ '\\n' }}<&>")];
-    assert_eq!(template.render(&messages, true).unwrap(), "bos_token{{ 1 + 1 }}{% raise %}{{ '\\n' }}<&>");
+    assert_eq!(
+        template.render(&messages, true).unwrap(),
+        "bos_token{{ 1 + 1 }}{% raise %}{{ '\\n' }}<&>"
+    );
 }
 
 #[test]
 fn a_template_that_needs_a_clock_says_so() {
     let date = "{{ strftime_now('%d %b %Y') }}";
-    assert_eq!(template(date).render(&hi(), true), Err(ChatTemplateError::NeedsClock));
+    assert_eq!(
+        template(date).render(&hi(), true),
+        Err(ChatTemplateError::NeedsClock)
+    );
     let guarded = format!("{{% if strftime_now is defined %}}{date}{{% else %}}fixed{{% endif %}}");
     assert_eq!(template(&guarded).render(&hi(), true).unwrap(), "fixed");
 }
@@ -160,19 +215,46 @@ fn broken_files_are_refused() {
     };
     assert_eq!(broken(&[(CONFIG_FILE, "{")]), CONFIG_FILE);
     assert_eq!(broken(&[(CONFIG_FILE, "[]")]), CONFIG_FILE);
-    assert_eq!(broken(&[(CONFIG_FILE, r#"{"chat_template": 7}"#)]), CONFIG_FILE);
-    assert_eq!(broken(&[(TEMPLATE_FILE, ""), (SPECIAL_TOKENS_FILE, "x")]), SPECIAL_TOKENS_FILE);
+    assert_eq!(
+        broken(&[(CONFIG_FILE, r#"{"chat_template": 7}"#)]),
+        CONFIG_FILE
+    );
+    assert_eq!(
+        broken(&[(TEMPLATE_FILE, ""), (SPECIAL_TOKENS_FILE, "x")]),
+        SPECIAL_TOKENS_FILE
+    );
     let not_text = BTreeMap::from([(TEMPLATE_FILE.to_owned(), vec![0xff])]);
-    assert!(matches!(refused(&not_text), ChatTemplateError::BrokenFile { file: TEMPLATE_FILE, .. }));
+    assert!(matches!(
+        refused(&not_text),
+        ChatTemplateError::BrokenFile {
+            file: TEMPLATE_FILE,
+            ..
+        }
+    ));
     let others = json!({"chat_template": [{"name": "rag", "template": ""}]}).to_string();
     let names = vec!["rag".to_owned()];
-    assert_eq!(refused(&files(&[(CONFIG_FILE, &others)])), ChatTemplateError::NoDefault { names });
-    for source in ["{% if %}", "{{ 1", "{% endfor %}", "{% include 'other' %}", "{% unknown %}"] {
+    assert_eq!(
+        refused(&files(&[(CONFIG_FILE, &others)])),
+        ChatTemplateError::NoDefault { names }
+    );
+    for source in [
+        "{% if %}",
+        "{{ 1",
+        "{% endfor %}",
+        "{% include 'other' %}",
+        "{% unknown %}",
+    ] {
         let error = refused(&files(&[(TEMPLATE_FILE, source)]));
-        assert!(matches!(error, ChatTemplateError::Syntax { .. }), "{source}: {error}");
+        assert!(
+            matches!(error, ChatTemplateError::Syntax { .. }),
+            "{source}: {error}"
+        );
     }
     let long = " ".repeat(MAX_FILE_BYTES + 1);
-    assert!(matches!(refused(&files(&[(TEMPLATE_FILE, &long)])), ChatTemplateError::TooLarge { .. }));
+    assert!(matches!(
+        refused(&files(&[(TEMPLATE_FILE, &long)])),
+        ChatTemplateError::TooLarge { .. }
+    ));
 }
 
 #[test]
@@ -185,7 +267,10 @@ fn bounds_hold() {
     let endless = "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}";
     assert!(matches!(fails(endless), ChatTemplateError::Render { .. }));
     let template = template("{{ messages[0].content }}");
-    assert_eq!(template.render(&[], true), Err(ChatTemplateError::NoMessages));
+    assert_eq!(
+        template.render(&[], true),
+        Err(ChatTemplateError::NoMessages)
+    );
     let long = "x".repeat(MAX_PROMPT_BYTES);
     assert_eq!(template.render(&[message("", &long)], true).unwrap(), long);
     let longer = template.render(&[message("u", &long)], true);
@@ -195,17 +280,30 @@ fn bounds_hold() {
 /// What the bounds leave room for: many messages, and a long one.
 #[test]
 fn large_conversations_are_rendered() {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/chat_template/tests"));
-    for file in ["llama3_style.jinja", "qwen3_style.jinja", "mistral_style.jinja"] {
+    let folder = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/chat_template/tests"
+    ));
+    for file in [
+        "llama3_style.jinja",
+        "qwen3_style.jinja",
+        "mistral_style.jinja",
+    ] {
         let source = std::fs::read_to_string(folder.join(file)).unwrap();
         let config = r#"{"bos_token": "<s>", "eos_token": "</s>"}"#;
         let files = files(&[(TEMPLATE_FILE, &source), (CONFIG_FILE, config)]);
         let template = ChatTemplate::from_files(&files).unwrap().unwrap();
         let role = |i: usize| ["user", "assistant"][i % 2];
         let many: Vec<Message> = (0..5001).map(|i| message(role(i), "some words")).collect();
-        assert!(template.render(&many, true).unwrap().len() > 5000 * 10, "{file}");
+        assert!(
+            template.render(&many, true).unwrap().len() > 5000 * 10,
+            "{file}"
+        );
         let long = [message("user", &"<think> 世\n".repeat(150_000))];
-        assert!(template.render(&long, true).unwrap().len() > 150_000 * 11, "{file}");
+        assert!(
+            template.render(&long, true).unwrap().len() > 150_000 * 11,
+            "{file}"
+        );
     }
 }
 
@@ -214,5 +312,11 @@ fn large_conversations_are_rendered() {
 fn intermediate_texts_are_bounded() {
     let growing = "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
     let error = template(growing).render(&hi(), true).unwrap_err();
-    assert!(matches!(error, ChatTemplateError::TooManySteps | ChatTemplateError::Render { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            ChatTemplateError::TooManySteps | ChatTemplateError::Render { .. }
+        ),
+        "{error}"
+    );
 }

@@ -9,7 +9,10 @@ fn sampler(sampling: Sampling) -> Sampler {
 
 /// Temperature 1, all filters off.
 fn plain() -> Sampling {
-    Sampling { temperature: 1.0, ..Sampling::default() }
+    Sampling {
+        temperature: 1.0,
+        ..Sampling::default()
+    }
 }
 
 /// Logits with many ties, some of them -infinity.
@@ -21,7 +24,9 @@ fn logits() -> impl Strategy<Value = Vec<f32>> {
 
 /// What may be drawn with which probability, straight from the definitions with full sorts.
 fn reference(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
-    let scaled = logits.iter().map(|&l| f64::from(l) / f64::from(sampling.temperature));
+    let scaled = logits
+        .iter()
+        .map(|&l| f64::from(l) / f64::from(sampling.temperature));
     let mut kept: Vec<(usize, f64)> = scaled.enumerate().collect();
     kept.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
     if sampling.top_k > 0 && (sampling.top_k as usize) < kept.len() {
@@ -30,8 +35,10 @@ fn reference(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
     }
     let best = kept[0].1;
     let normaliser: f64 = kept.iter().map(|&(_, l)| (l - best).exp()).sum();
-    let mut kept: Vec<(usize, f64)> =
-        kept.into_iter().map(|(id, l)| (id, (l - best).exp() / normaliser)).collect();
+    let mut kept: Vec<(usize, f64)> = kept
+        .into_iter()
+        .map(|(id, l)| (id, (l - best).exp() / normaliser))
+        .collect();
     if sampling.top_p < 1.0 {
         let mut before = 0.0;
         kept.retain(|&(_, p)| {
@@ -44,7 +51,8 @@ fn reference(logits: &[f32], sampling: &Sampling) -> Vec<f64> {
     kept.retain(|&(_, p)| p >= least);
     let left: f64 = kept.iter().map(|&(_, p)| p).sum();
     let mut probabilities = vec![0.0; logits.len()];
-    kept.iter().for_each(|&(id, p)| probabilities[id] = p / left);
+    kept.iter()
+        .for_each(|&(id, p)| probabilities[id] = p / left);
     probabilities
 }
 
@@ -56,9 +64,12 @@ fn on_the_edge(logits: &[f32], sampling: &Sampling) -> bool {
             min_p: sampling.min_p * factor,
             ..sampling.clone()
         };
-        reference(logits, &sampling).iter().map(|&p| p > 0.0).collect::<Vec<_>>()
+        reference(logits, &sampling)
+            .iter()
+            .map(|&p| p > 0.0)
+            .collect::<Vec<_>>()
     };
-    nudged(1.0 - 1e-6) != nudged(1.0 + 1e-6)
+    nudged(1.0 - 1e-5) != nudged(1.0 + 1e-5)
 }
 
 /// The tokens that can be drawn, with the weight of each.
@@ -82,9 +93,9 @@ proptest! {
         let kept = drawable(&logits, &sampling);
         let sum = total(&kept);
         let mut probabilities = vec![0.0; logits.len()];
-        kept.iter().for_each(|c| probabilities[c.id as usize] = c.weight / sum);
+        kept.iter().for_each(|c| probabilities[c.id as usize] = f64::from(c.weight) / sum);
         for (p, expected) in probabilities.iter().zip(reference(&logits, &sampling)) {
-            prop_assert!((p - expected).abs() < 1e-12, "{} instead of {}", p, expected);
+            prop_assert!((p - expected).abs() < 1e-5, "{} instead of {}", p, expected);
         }
         prop_assert!(kept.is_sorted_by_key(|c| c.id));
     }
@@ -159,19 +170,43 @@ fn draws_follow_the_distribution() {
     let logits: Vec<f32> = (0..40).map(|i| ((i * 17) % 40) as f32 * 0.11).collect();
     for sampling in [
         plain(),
-        Sampling { temperature: 0.7, ..plain() },
-        Sampling { top_k: 12, ..plain() },
-        Sampling { top_p: 0.8, ..plain() },
-        Sampling { min_p: 0.2, ..plain() },
-        Sampling { temperature: 1.5, top_k: 20, top_p: 0.9, min_p: 0.1, ..plain() },
+        Sampling {
+            temperature: 0.7,
+            ..plain()
+        },
+        Sampling {
+            top_k: 12,
+            ..plain()
+        },
+        Sampling {
+            top_p: 0.8,
+            ..plain()
+        },
+        Sampling {
+            min_p: 0.2,
+            ..plain()
+        },
+        Sampling {
+            temperature: 1.5,
+            top_k: 20,
+            top_p: 0.9,
+            min_p: 0.1,
+            ..plain()
+        },
     ] {
         let counts = draw_counts(&logits, &sampling, 200_000);
         let expected = reference(&logits, &sampling);
         let (statistic, bound) = chi_square(&counts, &expected);
         assert!(statistic < bound, "{sampling:?}: {statistic} >= {bound}");
-        let warmer = Sampling { temperature: sampling.temperature * 1.05, ..sampling.clone() };
+        let warmer = Sampling {
+            temperature: sampling.temperature * 1.05,
+            ..sampling.clone()
+        };
         let (statistic, bound) = chi_square(&counts, &reference(&logits, &warmer));
-        assert!(statistic > bound, "{sampling:?}: 5 % in temperature went unseen");
+        assert!(
+            statistic > bound,
+            "{sampling:?}: 5 % in temperature went unseen"
+        );
     }
 }
 
@@ -196,19 +231,30 @@ fn chi_square(counts: &[u32], probabilities: &[f64]) -> (f64, f64) {
     let statistic = counts.iter().zip(probabilities).map(term).sum();
     let freedom = probabilities.iter().filter(|&&p| p > 0.0).count() as f64 - 1.0;
     let spread = 2.0 / (9.0 * freedom);
-    (statistic, freedom * (1.0 - spread + 4.7534 * spread.sqrt()).powi(3))
+    (
+        statistic,
+        freedom * (1.0 - spread + 4.7534 * spread.sqrt()).powi(3),
+    )
 }
 
-/// Large enough for several blocks of the nucleus, as a real vocabulary is.
+/// The size of a real vocabulary, with tens of thousands of equal logits.
 #[test]
 fn a_large_vocabulary_is_filtered_as_defined() {
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
-    let logits: Vec<f32> = (0..20_000).map(|_| (rng.next_u32() >> 16) as f32 / 9000.0).collect();
+    let logits: Vec<f32> = (0..150_000)
+        .map(|_| (rng.next_u32() >> 20) as f32 / 600.0)
+        .collect();
     for (top_k, top_p) in [(0, 0.05), (0, 0.5), (0, 0.999), (5000, 0.9), (50, 0.9)] {
-        let sampling = Sampling { top_k, top_p, ..plain() };
+        let sampling = Sampling {
+            top_k,
+            top_p,
+            ..plain()
+        };
         let expected = reference(&logits, &sampling);
         let kept: Vec<u32> = drawable(&logits, &sampling).iter().map(|c| c.id).collect();
-        let defined: Vec<u32> = (0..20_000).filter(|&id| expected[id as usize] > 0.0).collect();
+        let defined: Vec<u32> = (0..150_000)
+            .filter(|&id| expected[id as usize] > 0.0)
+            .collect();
         assert_eq!(kept, defined, "top-k {top_k}, top-p {top_p}");
     }
 }
@@ -216,12 +262,24 @@ fn a_large_vocabulary_is_filtered_as_defined() {
 /// Expected values by an independent program: hashlib, and ChaCha20 after RFC 8439.
 #[test]
 fn user_seeds_give_pinned_tokens() {
-    let seeds = [seed_from_user(0), seed_from_user(1), seed_from_user(1 << 32)];
-    assert_eq!(hex(&seeds[0]), "958c9145221f7d3f02546ce5cb98615f04159e993cf4fc395e11279b40066a44");
+    let seeds = [
+        seed_from_user(0),
+        seed_from_user(1),
+        seed_from_user(1 << 32),
+    ];
+    assert_eq!(
+        hex(&seeds[0]),
+        "958c9145221f7d3f02546ce5cb98615f04159e993cf4fc395e11279b40066a44"
+    );
     assert!(seeds[0] != seeds[1] && seeds[1] != seeds[2]);
-    let mut sampler = sampler(Sampling { seed: Some(42), ..plain() });
+    let mut sampler = sampler(Sampling {
+        seed: Some(42),
+        ..plain()
+    });
     let logits: Vec<f32> = (0..1000).map(|i| (i % 7) as f32 * 0.5).collect();
-    let ids: Vec<u32> = (0..8).map(|_| sampler.sample(&mut logits.clone()).unwrap()).collect();
+    let ids: Vec<u32> = (0..8)
+        .map(|_| sampler.sample(&mut logits.clone()).unwrap())
+        .collect();
     assert_eq!(ids, [545, 123, 363, 643, 818, 466, 830, 804]);
 }
 
@@ -249,21 +307,91 @@ fn parameters_out_of_range_are_refused_by_name() {
     let nan = f32::NAN;
     let default = Sampling::default;
     let cases = [
-        ("temperature", Sampling { temperature: -0.1, ..default() }),
-        ("temperature", Sampling { temperature: nan, ..default() }),
-        ("temperature", Sampling { temperature: f32::INFINITY, ..default() }),
-        ("top_p", Sampling { top_p: 0.0, ..default() }),
-        ("top_p", Sampling { top_p: 1.01, ..default() }),
-        ("min_p", Sampling { min_p: -0.01, ..default() }),
-        ("min_p", Sampling { min_p: nan, ..default() }),
-        ("repetition_penalty", Sampling { repetition_penalty: 0.0, ..default() }),
-        ("presence_penalty", Sampling { presence_penalty: 2.5, ..default() }),
-        ("frequency_penalty", Sampling { frequency_penalty: -2.5, ..default() }),
+        (
+            "temperature",
+            Sampling {
+                temperature: -0.1,
+                ..default()
+            },
+        ),
+        (
+            "temperature",
+            Sampling {
+                temperature: nan,
+                ..default()
+            },
+        ),
+        (
+            "temperature",
+            Sampling {
+                temperature: f32::INFINITY,
+                ..default()
+            },
+        ),
+        (
+            "top_p",
+            Sampling {
+                top_p: 0.0,
+                ..default()
+            },
+        ),
+        (
+            "top_p",
+            Sampling {
+                top_p: 1.01,
+                ..default()
+            },
+        ),
+        (
+            "min_p",
+            Sampling {
+                min_p: -0.01,
+                ..default()
+            },
+        ),
+        (
+            "min_p",
+            Sampling {
+                min_p: nan,
+                ..default()
+            },
+        ),
+        (
+            "repetition_penalty",
+            Sampling {
+                repetition_penalty: 0.0,
+                ..default()
+            },
+        ),
+        (
+            "presence_penalty",
+            Sampling {
+                presence_penalty: 2.5,
+                ..default()
+            },
+        ),
+        (
+            "frequency_penalty",
+            Sampling {
+                frequency_penalty: -2.5,
+                ..default()
+            },
+        ),
     ];
     for (expected, sampling) in cases {
         let refused = Sampler::new(sampling, FRESH, &[]).err().expect(expected);
-        assert!(matches!(refused, SamplingError::OutOfRange { name, .. } if name == expected), "{refused}");
+        assert!(
+            matches!(refused, SamplingError::OutOfRange { name, .. } if name == expected),
+            "{refused}"
+        );
     }
-    let all = Sampling { temperature: 2.0, top_k: u32::MAX, top_p: 1e-6, min_p: 1.0, presence_penalty: -2.0, ..default() };
+    let all = Sampling {
+        temperature: 2.0,
+        top_k: u32::MAX,
+        top_p: 1e-6,
+        min_p: 1.0,
+        presence_penalty: -2.0,
+        ..default()
+    };
     assert!(all.validate().is_ok() && default().validate().is_ok());
 }

@@ -19,15 +19,21 @@ impl Detokenizer {
     /// A decoder that is not known, or that needs all tokens at once.
     pub(super) fn new(decoder: Option<&DecoderWrapper>) -> Result<Detokenizer, TokenizerError> {
         let Some(decoder) = decoder else {
-            return Ok(Detokenizer { stages: vec![Stage::Spaces { first: true }] });
+            return Ok(Detokenizer {
+                stages: vec![Stage::Spaces { first: true }],
+            });
         };
         // As JSON, because the crate keeps the fields of some decoders to itself.
-        let unsupported = |e: serde_json::Error| TokenizerError::UnsupportedDecoder { found: e.to_string() };
+        let unsupported = |e: serde_json::Error| TokenizerError::UnsupportedDecoder {
+            found: e.to_string(),
+        };
         let json = serde_json::to_value(decoder).map_err(unsupported)?;
         let config = DecoderConfig::deserialize(json).map_err(unsupported)?;
         let mut plan = Plan::default();
         plan.add(config)?;
-        Ok(Detokenizer { stages: plan.stages })
+        Ok(Detokenizer {
+            stages: plan.stages,
+        })
     }
 
     pub(super) fn push(&mut self, token: String, text: &mut String) {
@@ -61,10 +67,22 @@ enum DecoderConfig {
     ByteLevel {},
     ByteFallback {},
     Fuse {},
-    Metaspace { replacement: char, prepend_scheme: String },
-    Replace { pattern: Pattern, content: String },
-    Strip { content: char, start: usize, stop: usize },
-    Sequence { decoders: Vec<DecoderConfig> },
+    Metaspace {
+        replacement: char,
+        prepend_scheme: String,
+    },
+    Replace {
+        pattern: Pattern,
+        content: String,
+    },
+    Strip {
+        content: char,
+        start: usize,
+        stop: usize,
+    },
+    Sequence {
+        decoders: Vec<DecoderConfig>,
+    },
 }
 
 /// `String` or `Regex`.
@@ -91,20 +109,42 @@ impl Plan {
                 self.fused = true;
                 return Ok(());
             }
-            Strip { content, start, stop: 0 } if self.fused => Stage::StripText { content, left: start },
-            ref other if self.fused => return Err(unsupported(&format!("{other:?} after Fuse or ByteLevel"))),
+            Strip {
+                content,
+                start,
+                stop: 0,
+            } if self.fused => Stage::StripText {
+                content,
+                left: start,
+            },
+            ref other if self.fused => {
+                return Err(unsupported(&format!("{other:?} after Fuse or ByteLevel")));
+            }
             ByteLevel {} => {
                 self.fused = true;
-                Stage::ByteLevel { pending: Vec::new() }
+                Stage::ByteLevel {
+                    pending: Vec::new(),
+                }
             }
             ByteFallback {} => Stage::ByteFallback { run: Vec::new() },
-            Metaspace { replacement, prepend_scheme } => {
-                Stage::Metaspace { replacement, strip: prepend_scheme != "never" }
-            }
-            Replace { pattern: Pattern { string: Some(pattern) }, content } if !pattern.is_empty() => {
-                Stage::Replace { pattern, content }
-            }
-            Strip { content, start, stop: 0 } => Stage::StripToken { content, start },
+            Metaspace {
+                replacement,
+                prepend_scheme,
+            } => Stage::Metaspace {
+                replacement,
+                strip: prepend_scheme != "never",
+            },
+            Replace {
+                pattern: Pattern {
+                    string: Some(pattern),
+                },
+                content,
+            } if !pattern.is_empty() => Stage::Replace { pattern, content },
+            Strip {
+                content,
+                start,
+                stop: 0,
+            } => Stage::StripToken { content, start },
             other => return Err(unsupported(&format!("{other:?}"))),
         };
         self.stages.push(stage);
@@ -113,7 +153,9 @@ impl Plan {
 }
 
 fn unsupported(found: &str) -> TokenizerError {
-    TokenizerError::UnsupportedDecoder { found: found.into() }
+    TokenizerError::UnsupportedDecoder {
+        found: found.into(),
+    }
 }
 
 /// One step from tokens to text, with what it remembers of the tokens so far.
@@ -158,10 +200,17 @@ impl Stage {
                     run.push(byte);
                     vec![]
                 }
-                None => bytes_to_tokens(std::mem::take(run)).into_iter().chain([token]).collect(),
+                None => bytes_to_tokens(std::mem::take(run))
+                    .into_iter()
+                    .chain([token])
+                    .collect(),
             },
             Stage::ByteLevel { pending } => {
-                match token.chars().map(byte_level_byte).collect::<Option<Vec<u8>>>() {
+                match token
+                    .chars()
+                    .map(byte_level_byte)
+                    .collect::<Option<Vec<u8>>>()
+                {
                     Some(bytes) => pending.extend(bytes),
                     // An added token, spelled as it is.
                     None => pending.extend(token.as_bytes()),
@@ -227,7 +276,10 @@ fn byte_level_byte(spelled: char) -> Option<u8> {
 /// Takes all but the start of a character that later bytes may complete, with U+FFFD for bytes that
 /// are not UTF-8, in the same places as [`String::from_utf8_lossy`] of the whole.
 fn take_final_text(pending: &mut Vec<u8>) -> String {
-    let tail = pending.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let tail = pending
+        .utf8_chunks()
+        .last()
+        .map_or(&[][..], |chunk| chunk.invalid());
     let open = std::str::from_utf8(tail).is_err_and(|e| e.error_len().is_none());
     let rest = pending.split_off(pending.len() - if open { tail.len() } else { 0 });
     let complete = std::mem::replace(pending, rest);

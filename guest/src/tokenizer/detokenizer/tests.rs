@@ -14,7 +14,9 @@ fn sequence(decoders: &[serde_json::Value]) -> serde_json::Value {
 fn streamed(decoder: Option<&DecoderWrapper>, tokens: &[String]) -> String {
     let mut detokenizer = Detokenizer::new(decoder).unwrap();
     let mut text = String::new();
-    tokens.iter().for_each(|token| detokenizer.push(token.clone(), &mut text));
+    tokens
+        .iter()
+        .for_each(|token| detokenizer.push(token.clone(), &mut text));
     detokenizer.finish(&mut text);
     text
 }
@@ -28,12 +30,17 @@ fn supported() -> Vec<serde_json::Value> {
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true
     });
-    let metaspace = |scheme: &str| {
-        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true})
-    };
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": true});
     vec![
         sequence(&[replace.clone(), bytes.clone(), fuse.clone(), strip(1)]),
-        sequence(&[replace.clone(), bytes.clone(), fuse.clone(), strip(3), fuse.clone(), strip(1)]),
+        sequence(&[
+            replace.clone(),
+            bytes.clone(),
+            fuse.clone(),
+            strip(3),
+            fuse.clone(),
+            strip(1),
+        ]),
         sequence(&[replace.clone(), bytes.clone(), fuse]),
         sequence(&[replace.clone(), bytes.clone(), strip(2)]),
         sequence(&[bytes.clone(), metaspace("always")]),
@@ -70,13 +77,26 @@ proptest! {
 fn every_byte_has_its_gpt2_spelling() {
     let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
     assert_eq!(alphabet.len(), 256);
-    let mut bytes: Vec<u8> = alphabet.iter().map(|&c| byte_level_byte(c).unwrap()).collect();
+    let mut bytes: Vec<u8> = alphabet
+        .iter()
+        .map(|&c| byte_level_byte(c).unwrap())
+        .collect();
     bytes.sort_unstable();
     assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
-    for (spelled, byte) in [('Ġ', b' '), ('Ċ', b'\n'), ('a', b'a'), ('Ń', 0xad), ('ł', 0xa0)] {
+    for (spelled, byte) in [
+        ('Ġ', b' '),
+        ('Ċ', b'\n'),
+        ('a', b'a'),
+        ('Ń', 0xad),
+        ('ł', 0xa0),
+    ] {
         assert_eq!(byte_level_byte(spelled), Some(byte));
     }
-    assert!([' ', '\n', '\u{7f}', '\u{ad}', '\u{144}', '世'].iter().all(|&c| byte_level_byte(c).is_none()));
+    assert!(
+        [' ', '\n', '\u{7f}', '\u{ad}', '\u{144}', '世']
+            .iter()
+            .all(|&c| byte_level_byte(c).is_none())
+    );
 }
 
 #[test]
@@ -89,7 +109,10 @@ fn what_cannot_be_streamed_is_refused_by_name() {
     let bytes = json!({"type": "ByteFallback"});
     let strip_end = json!({"type": "Strip", "content": " ", "start": 0, "stop": 1});
     let regex = json!({"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""});
-    assert!(refused(json!({"type": "WordPiece", "prefix": "##", "cleanup": true})).contains("WordPiece"));
+    assert!(
+        refused(json!({"type": "WordPiece", "prefix": "##", "cleanup": true}))
+            .contains("WordPiece")
+    );
     assert!(refused(regex).contains("Replace"));
     assert!(refused(strip_end).contains("Strip"));
     assert!(refused(sequence(&[fuse, bytes])).contains("ByteFallback after Fuse"));

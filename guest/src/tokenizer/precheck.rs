@@ -1,0 +1,95 @@
+//! What the `tokenizers` crate takes on trust in a `tokenizer.json`, and would panic for. A panic in
+//! the payload ends the instance without a message.
+
+use super::TokenizerError;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use tokenizers::PostProcessorWrapper;
+
+/// Before the crate sees the file.
+///
+/// # Errors
+/// The model cuts a prefix off its tokens, which the crate does without looking.
+pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
+    #[derive(Deserialize)]
+    struct File {
+        model: Model,
+    }
+    #[derive(Deserialize)]
+    struct Model {
+        continuing_subword_prefix: Option<String>,
+        #[serde(rename = "type")]
+        kind: Option<String>,
+    }
+    let File { model } = serde_json::from_slice(json).map_err(|e| broken(e.to_string()))?;
+    let prefix = model.continuing_subword_prefix.unwrap_or_default();
+    match prefix.is_empty() || model.kind.as_deref() == Some("WordPiece") {
+        true => Ok(()),
+        false => Err(broken(
+            "continuing_subword_prefix is not supported in a BPE model".into(),
+        )),
+    }
+}
+
+/// Before the first text is encoded.
+///
+/// # Errors
+/// A template of the post-processor adds a token that it does not define, or a second text.
+pub(super) fn post_processor(
+    post_processor: Option<&PostProcessorWrapper>,
+) -> Result<(), TokenizerError> {
+    let Some(post_processor) = post_processor else {
+        return Ok(());
+    };
+    // As JSON, because the crate keeps the fields to itself.
+    let json = serde_json::to_value(post_processor).map_err(|e| broken(e.to_string()))?;
+    let config = Config::deserialize(json).map_err(|e| broken(e.to_string()))?;
+    match config.first_mistake() {
+        None => Ok(()),
+        Some(mistake) => Err(broken(format!("the post-processor {mistake}"))),
+    }
+}
+
+fn broken(reason: String) -> TokenizerError {
+    TokenizerError::Broken { reason }
+}
+
+/// `post_processor` in `tokenizer.json`, as far as it can go wrong.
+#[derive(Deserialize)]
+#[serde(tag = "type")]
+enum Config {
+    Sequence {
+        processors: Vec<Config>,
+    },
+    TemplateProcessing {
+        single: Vec<Piece>,
+        special_tokens: BTreeMap<String, serde::de::IgnoredAny>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+enum Piece {
+    SpecialToken { id: String },
+    Sequence { id: String },
+}
+
+impl Config {
+    fn first_mistake(&self) -> Option<String> {
+        match self {
+            Config::Other => None,
+            Config::Sequence { processors } => processors.iter().find_map(Config::first_mistake),
+            Config::TemplateProcessing {
+                single,
+                special_tokens,
+            } => single.iter().find_map(|piece| match piece {
+                Piece::SpecialToken { id } if !special_tokens.contains_key(id) => {
+                    Some(format!("adds {id:?} but does not define it"))
+                }
+                Piece::Sequence { id } if id != "A" => Some("adds a second text to one".into()),
+                _ => None,
+            }),
+        }
+    }
+}
