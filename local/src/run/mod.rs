@@ -38,6 +38,7 @@ pub async fn run(args: RunArgs) -> Result<(), LocalError> {
         outcome,
         counters: parties.cvm.counters().since(before),
         setup,
+        masking: args.protocol.masking,
         backend: parties.backend(),
     };
     let report = Report::new(parties.cvm.summary(), run);

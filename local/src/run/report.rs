@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use talaria_host_cvm::{Counters, FinishReason, Summary};
+use talaria_host_cvm::{Counters, FinishReason, Masking, Summary};
 
 use crate::generate::Outcome;
 use crate::table;
@@ -49,6 +49,8 @@ pub(super) struct Run {
     pub counters: Counters,
     /// From the start of the program to a CVM that answers.
     pub setup: Duration,
+    /// How rows were hidden.
+    pub masking: Masking,
     /// Name of the backend.
     pub backend: &'static str,
 }
@@ -60,6 +62,7 @@ impl Report {
             counters,
             setup,
             backend,
+            masking,
         } = run;
         let (prefill, decode) = (outcome.prefill(), outcome.decode());
         Self {
@@ -73,7 +76,7 @@ impl Report {
             logits_digest: outcome.logits_digest.map(hex::encode),
             payload_sha256: hex::encode(summary.payload_sha256),
             model_digest: hex::encode(summary.model_digest),
-            masking: summary.masking.name(),
+            masking: masking.name(),
             backend,
             weights: summary.weights.name(),
             counters: Traffic {
