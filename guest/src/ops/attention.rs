@@ -15,7 +15,10 @@ use zeroize::Zeroizing;
 
 use super::exp::exp_in_place;
 use super::lanes::{self, LANES, Lanes};
-use cache::Block;
+
+/// Rows that share one pass over the cache. What is read serves all of them, and their scores stay in
+/// the core's cache.
+const TILE_ROWS: usize = 8;
 
 impl KvCache {
     /// Attention of the rows at `first_position..`: `q (rows, heads, head_dim) -> (rows, heads, head_dim)`.
@@ -25,110 +28,143 @@ impl KvCache {
     /// softmax(q k / sqrt(head_dim)) v, query head h reading key and value head
     /// `h / (num_attention_heads / num_key_value_heads)`.
     pub fn attend(&self, q: &[f32], first_position: usize) -> Vec<f32> {
-        let heads = self.heads();
-        let (width, d) = (heads.q_size(), heads.head_dim);
+        let width = self.heads().q_size();
         assert!(
             q.len().is_multiple_of(width),
             "q is not made of rows of {width}"
         );
-        let span = heads.group() * d;
         let mut out = vec![0.0; q.len()];
-        // Key heads outside, rows inside: one head's keys and values stay in the cache of the core.
-        for kv_head in 0..heads.num_key_value_heads {
-            let rows = q.chunks_exact(width).zip(out.chunks_exact_mut(width));
-            for (i, (q, out)) in rows.enumerate() {
-                let group = kv_head * span..(kv_head + 1) * span;
-                let seen = self.seen_from(first_position + i);
-                self.attend_group(kv_head, &q[group.clone()], seen, &mut out[group]);
-            }
+        let tiles = q
+            .chunks(TILE_ROWS * width)
+            .zip(out.chunks_mut(TILE_ROWS * width));
+        for (i, (q, out)) in tiles.enumerate() {
+            self.attend_tile(q, first_position + i * TILE_ROWS, out);
         }
         out
     }
 
-    /// The query heads of one key head at one position: `q (group, head_dim) -> out (group, head_dim)`.
-    fn attend_group(&self, kv_head: usize, q: &[f32], seen: Range<usize>, out: &mut [f32]) {
-        let d = self.heads().head_dim;
-        for (q, out) in q.chunks(2 * d).zip(out.chunks_mut(2 * d)) {
-            match q.split_at(d) {
-                (q, []) => self.attend_heads(kv_head, [q], &seen, out),
-                (q0, q1) => self.attend_heads(kv_head, [q0, q1], &seen, out),
-            }
-        }
-    }
-
-    /// N query heads that share one key head: `q N x (head_dim,) -> out (N, head_dim)`.
-    fn attend_heads<const N: usize>(
-        &self,
-        kv_head: usize,
-        q: [&[f32]; N],
-        seen: &Range<usize>,
-        out: &mut [f32],
-    ) {
-        let mut scores = self.scores(kv_head, q, seen);
-        let totals = scores.each_mut().map(|scores| softmax_numerators(scores));
-        let p = scores.each_ref().map(|scores| scores.as_flattened());
-        self.add_values(kv_head, p, seen, out);
+    /// At most [`TILE_ROWS`] rows, at least one: `q (rows, heads, head_dim) -> out (rows, heads, head_dim)`.
+    fn attend_tile(&self, q: &[f32], first_position: usize, out: &mut [f32]) {
+        let rows = q.len() / self.heads().q_size();
+        let seen: Vec<_> = (first_position..)
+            .take(rows)
+            .map(|p| self.seen_from(p))
+            .collect();
+        let mut scores = Scores::new(&seen, self.heads().num_attention_heads);
+        self.score(q, &seen, &mut scores);
+        let totals: Vec<f32> = scores.heads_mut().map(softmax_numerators).collect();
+        self.add_values(&scores, &seen, out);
         for (out, total) in out.chunks_exact_mut(self.heads().head_dim).zip(totals) {
             out.iter_mut().for_each(|x| *x /= total);
         }
     }
 
-    /// Scaled scores of the blocks that hold `seen`; -inf in lanes outside of it.
-    fn scores<const N: usize>(
-        &self,
-        kv_head: usize,
-        q: [&[f32]; N],
-        seen: &Range<usize>,
-    ) -> [Zeroizing<Vec<Lanes>>; N] {
-        let scale = self.heads().scale();
-        let blocks = self.blocks_of(seen);
-        let mut scores = q.map(|_| Zeroizing::new(Vec::with_capacity(blocks.len())));
-        for block in blocks {
-            let sums = lanes::weighted_sums(q, block.keys(kv_head));
-            for (scores, sums) in scores.iter_mut().zip(sums) {
-                scores.push(sums.map(|s| s * scale));
-            }
-        }
-        for scores in &mut scores {
-            hide_outside(scores.as_flattened_mut(), seen);
-        }
-        scores
-    }
-
-    /// out (N, head_dim) += p (N, positions) @ values (positions, head_dim), over `seen`.
-    fn add_values<const N: usize>(
-        &self,
-        kv_head: usize,
-        p: [&[f32]; N],
-        seen: &Range<usize>,
-        out: &mut [f32],
-    ) {
-        let d = self.heads().head_dim;
-        let offset = seen.start - seen.start % LANES;
-        for (b, block) in self.blocks_of(seen).enumerate() {
-            let origin = offset + b * LANES;
-            let slots = seen.start.max(origin) - origin..seen.end.min(origin + LANES) - origin;
-            let p = p.map(|p| &p[b * LANES..][slots.clone()]);
-            for (tile, values) in block.values(kv_head).chunks_exact(LANES).enumerate() {
-                let sums = lanes::weighted_sums(p, &values[slots.clone()]);
-                for (out, sums) in out.chunks_exact_mut(d).zip(&sums) {
-                    add_lanes(&mut out[tile * LANES..], sums);
+    /// Scores of every position that a row sees; -inf elsewhere.
+    fn score(&self, q: &[f32], seen: &[Range<usize>], scores: &mut Scores) {
+        let Heads {
+            num_key_value_heads,
+            head_dim: d,
+            ..
+        } = self.heads();
+        let (group, scale) = (self.heads().group(), self.heads().scale());
+        for (index, block) in scores
+            .blocks
+            .clone()
+            .zip(self.blocks(scores.blocks.clone()))
+        {
+            for kv_head in 0..num_key_value_heads {
+                let keys = block.keys(kv_head);
+                for (row, slots) in rows_that_see(index, seen) {
+                    let first = self.first_query_head(row, kv_head);
+                    let q = |g| &q[(first + g) * d..][..d];
+                    lanes::each_weighted_sum(group, q, keys, |g, sums| {
+                        let scores = &mut scores.head_mut(first + g, index)[slots.clone()];
+                        for (score, sum) in scores.iter_mut().zip(&sums[slots.clone()]) {
+                            *score = sum * scale;
+                        }
+                    });
                 }
             }
         }
     }
 
-    fn blocks_of(&self, seen: &Range<usize>) -> impl ExactSizeIterator<Item = &Block> {
-        self.blocks(seen.start / LANES..seen.end.div_ceil(LANES))
+    /// out (rows, heads, head_dim) += p (rows, heads, positions) @ values (positions, head_dim).
+    fn add_values(&self, p: &Scores, seen: &[Range<usize>], out: &mut [f32]) {
+        let Heads {
+            num_key_value_heads,
+            head_dim: d,
+            ..
+        } = self.heads();
+        let group = self.heads().group();
+        for (index, block) in p.blocks.clone().zip(self.blocks(p.blocks.clone())) {
+            for kv_head in 0..num_key_value_heads {
+                for (row, slots) in rows_that_see(index, seen) {
+                    let first = self.first_query_head(row, kv_head);
+                    let p = |g| &p.head(first + g, index)[slots.clone()];
+                    for (tile, values) in block.values(kv_head).chunks_exact(LANES).enumerate() {
+                        let values = &values[slots.clone()];
+                        lanes::each_weighted_sum(group, p, values, |g, sums| {
+                            let head = &mut out[(first + g) * d..][..d];
+                            add_lanes(&mut head[tile * LANES..], &sums);
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Index among all heads of all rows of the first query head that reads a key head.
+    fn first_query_head(&self, row: usize, kv_head: usize) -> usize {
+        row * self.heads().num_attention_heads + kv_head * self.heads().group()
     }
 }
 
-/// Sets scores of positions outside of `seen` to -inf. The first score is that of the first position of
-/// the block that holds `seen.start`.
-fn hide_outside(scores: &mut [f32], seen: &Range<usize>) {
-    let start = seen.start % LANES;
-    scores[..start].fill(f32::NEG_INFINITY);
-    scores[start + seen.len()..].fill(f32::NEG_INFINITY);
+/// Scores, then softmax numerators, of a tile: `(rows, heads, blocks, 16 positions)`.
+struct Scores {
+    /// Blocks that any row of the tile sees, by index from position 0.
+    blocks: Range<usize>,
+    lanes: Zeroizing<Vec<Lanes>>,
+}
+
+impl Scores {
+    fn new(seen: &[Range<usize>], num_attention_heads: usize) -> Self {
+        let start = seen.iter().map(|s| s.start).min().unwrap_or(0);
+        let end = seen.iter().map(|s| s.end).max().unwrap_or(0);
+        let blocks = start / LANES..end.div_ceil(LANES);
+        let lanes =
+            vec![[f32::NEG_INFINITY; LANES]; seen.len() * num_attention_heads * blocks.len()];
+        Self {
+            blocks,
+            lanes: Zeroizing::new(lanes),
+        }
+    }
+
+    /// One head's scores of one block.
+    fn head(&self, head: usize, block: usize) -> &Lanes {
+        &self.lanes[head * self.blocks.len() + block - self.blocks.start]
+    }
+
+    fn head_mut(&mut self, head: usize, block: usize) -> &mut Lanes {
+        &mut self.lanes[head * self.blocks.len() + block - self.blocks.start]
+    }
+
+    /// Every head's scores `(blocks, 16 positions)`.
+    fn heads_mut(&mut self) -> impl Iterator<Item = &mut [Lanes]> {
+        self.lanes.chunks_exact_mut(self.blocks.len())
+    }
+}
+
+/// Rows that see positions of a block, and which.
+fn rows_that_see(
+    block: usize,
+    seen: &[Range<usize>],
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let origin = block * LANES;
+    seen.iter().enumerate().filter_map(move |(row, seen)| {
+        let start = seen.start.clamp(origin, origin + LANES) - origin;
+        let end = seen.end.clamp(origin, origin + LANES) - origin;
+        (start < end).then_some((row, start..end))
+    })
 }
 
 /// Scores to exp(score - max), and their sum.

@@ -62,3 +62,22 @@ pub fn weighted_sums<const N: usize>(weights: [&[f32]; N], rows: &[Lanes]) -> [L
     }
     sums
 }
+
+/// [`weighted_sums`] of `count` sets of weights, two at a time; `sink` gets each set's index and sums.
+#[inline(always)]
+pub fn each_weighted_sum<'a>(
+    count: usize,
+    weights: impl Fn(usize) -> &'a [f32],
+    rows: &[Lanes],
+    mut sink: impl FnMut(usize, Lanes),
+) {
+    for i in (0..count - count % 2).step_by(2) {
+        let [a, b] = weighted_sums([weights(i), weights(i + 1)], rows);
+        sink(i, a);
+        sink(i + 1, b);
+    }
+    if !count.is_multiple_of(2) {
+        let [last] = weighted_sums([weights(count - 1)], rows);
+        sink(count - 1, last);
+    }
+}

@@ -44,11 +44,6 @@ impl Heads {
     fn tiles(&self) -> usize {
         self.head_dim.div_ceil(LANES)
     }
-
-    /// Lane rows of one head's keys and values in a block.
-    fn block_rows(&self) -> usize {
-        self.head_dim + self.tiles() * LANES
-    }
 }
 
 impl From<&Decoder> for Heads {
@@ -165,8 +160,9 @@ impl KvCache {
     }
 }
 
-/// Keys and values of 16 positions, all heads. Per head: keys transposed `(head_dim, 16 positions)`, then
-/// values `(tiles, 16 positions, 16 elements)`, the last tile padded with zeros.
+/// Keys and values of 16 positions. First the keys of all heads, transposed:
+/// `(kv_heads, head_dim, 16 positions)`; then the values `(kv_heads, tiles, 16 positions, 16 elements)`, the
+/// last tile padded with zeros.
 pub(super) struct Block {
     rows: Zeroizing<Box<[Lanes]>>,
     heads: Heads,
@@ -183,34 +179,30 @@ impl Block {
 
     /// Lane rows of a block.
     fn rows(heads: Heads) -> usize {
-        heads.num_key_value_heads * heads.block_rows()
+        heads.kv_size() + heads.num_key_value_heads * heads.tiles() * LANES
     }
 
     /// Keys of one head `(head_dim, 16 positions)`.
     pub(super) fn keys(&self, kv_head: usize) -> &[Lanes] {
-        &self.head(kv_head)[..self.heads.head_dim]
+        let d = self.heads.head_dim;
+        &self.rows[kv_head * d..][..d]
     }
 
     /// Values of one head `(tiles, 16 positions)` of 16 elements.
     pub(super) fn values(&self, kv_head: usize) -> &[Lanes] {
-        &self.head(kv_head)[self.heads.head_dim..]
-    }
-
-    fn head(&self, kv_head: usize) -> &[Lanes] {
-        let rows = self.heads.block_rows();
-        &self.rows[kv_head * rows..(kv_head + 1) * rows]
+        let rows = self.heads.tiles() * LANES;
+        &self.rows[self.heads.kv_size() + kv_head * rows..][..rows]
     }
 
     /// Stores one position: `k, v (kv_heads, head_dim)`.
     fn write(&mut self, slot: usize, k: &[f32], v: &[f32]) {
-        let (d, rows) = (self.heads.head_dim, self.heads.block_rows());
-        let heads = k.chunks_exact(d).zip(v.chunks_exact(d));
-        for (stored, (k, v)) in self.rows.chunks_exact_mut(rows).zip(heads) {
-            let (keys, values) = stored.split_at_mut(d);
-            for (row, k) in keys.iter_mut().zip(k) {
-                row[slot] = *k;
-            }
-            for (tile, v) in values.chunks_exact_mut(LANES).zip(v.chunks(LANES)) {
+        let (keys, values) = self.rows.split_at_mut(self.heads.kv_size());
+        for (row, k) in keys.iter_mut().zip(k) {
+            row[slot] = *k;
+        }
+        let heads = values.chunks_exact_mut(self.heads.tiles() * LANES);
+        for (head, v) in heads.zip(v.chunks_exact(self.heads.head_dim)) {
+            for (tile, v) in head.chunks_exact_mut(LANES).zip(v.chunks(LANES)) {
                 tile[slot][..v.len()].copy_from_slice(v);
             }
         }
