@@ -238,6 +238,8 @@ impl Engine {
         if self.is_quarantined() {
             return self.fail_all(&CvmError::Integrity);
         }
+        let sessions = self.sessions.len();
+        let _span = tracing::debug_span!("step", engine = self.index, sessions).entered();
         let stepped = self.instance.step();
         self.counters.count_step(self.instance.computed());
         let progressed = stepped.and_then(|events| {

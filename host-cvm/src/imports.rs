@@ -21,17 +21,12 @@ impl weighted::Host for GuestState {
         rows: u32,
         shipments: Vec<weighted::Shipment>,
     ) -> Result<Vec<Vec<u32>>, weighted::HostFailure> {
+        let _span = tracing::debug_span!("project", projection, rows).entered();
         let started = Instant::now();
         let bodies = shipments.into_iter().map(RowBody::from).collect();
         let answer = self.links.project(projection, rows, bodies);
         let wait = started.elapsed();
         self.clock.wait(wait);
-        tracing::trace!(
-            projection,
-            rows,
-            micros = wait.as_micros() as u64,
-            "projected"
-        );
         let answer = answer?;
         self.counters.count_wait(wait, answer.gpu_us);
         Ok(answer.products)

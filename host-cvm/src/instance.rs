@@ -228,3 +228,6 @@ fn explain(store: &Store<GuestState>, call: &'static str, error: &wasmtime::Erro
     let reason = trap.unwrap_or_else(|| format!("{error:#}"));
     CvmError::Trap { call, reason }
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,4 +192,4 @@ pub(crate) fn test_engine() -> Engine {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

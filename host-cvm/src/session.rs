@@ -65,7 +65,7 @@ impl Default for Sampling {
 }
 
 /// One generation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Request {
     /// What is to be continued.
     pub prompt: Prompt,
@@ -166,6 +166,16 @@ impl fmt::Debug for Prompt {
     }
 }
 
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("prompt", &self.prompt)
+            .field("sampling", &self.sampling)
+            .field("max_new_tokens", &self.max_new_tokens)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Message({}, {} bytes)", self.role, self.content.len())
@@ -250,7 +260,16 @@ mod tests {
             role: "user".into(),
             content: "sesame".into(),
         };
+        let request = Request {
+            prompt: Prompt::Text("sesame".into()),
+            sampling: Sampling::default(),
+            max_new_tokens: 1,
+            stop: vec!["sesame".into()],
+            ignore_eos: false,
+            logits_digest: false,
+        };
         let shown = [
+            format!("{request:?}"),
             format!("{:?}", Prompt::Text("sesame".into())),
             format!("{:?}", Prompt::Chat(vec![message.clone()])),
             format!("{message:?}"),

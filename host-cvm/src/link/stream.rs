@@ -11,6 +11,7 @@ use talaria_wire::weighted::{ProjectRequest, ProjectResponse, Refusal, refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::error::{LinkError, LinkFailure, printable, reason};
@@ -49,6 +50,8 @@ pub(super) struct Link {
 }
 
 struct OpenStream {
+    /// Holds the connection.
+    _client: WeightedHostClient<Channel>,
     outbound: mpsc::UnboundedSender<ProjectRequest>,
     inbound: Streaming<ProjectResponse>,
     /// Largest answer it was opened for.
@@ -219,6 +222,7 @@ impl Link {
         let opened = client.project(UnboundedReceiverStream::new(requests)).await;
         let opened = opened.map_err(|status| setback(&self.host, &status))?;
         Ok(OpenStream {
+            _client: client,
             outbound,
             inbound: opened.into_inner(),
             product_bytes,

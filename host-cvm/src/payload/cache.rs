@@ -11,6 +11,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -23,6 +24,8 @@ const MAGIC: &[u8; 16] = b"talaria-cwasm-1\n";
 const DIGEST_BYTES: usize = 32;
 /// Compiled code of a payload is some 10 MB.
 const MAX_CODE_BYTES: u64 = 1 << 30;
+/// Drafts of this process.
+static DRAFTS: AtomicU32 = AtomicU32::new(0);
 /// Others may not write.
 const FOREIGN_WRITE: u32 = 0o022;
 
@@ -96,7 +99,8 @@ impl<'a> Entry<'a> {
     /// Whole or not at all: a new file under another name, then renamed.
     fn write_file(&self, code: &[u8]) -> io::Result<()> {
         let path = self.path();
-        let draft = path.with_extension(format!("draft-{}", std::process::id()));
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = path.with_extension(format!("draft-{}-{number}", std::process::id()));
         // Left by a process that died; a link there is removed, not followed.
         let _ = fs::remove_file(&draft);
         let mut file = OpenOptions::new()

@@ -7,22 +7,35 @@ const WIT: &str = include_str!("../../../wit/payload.wit");
 const RANDOM_WIT: &str = include_str!("../../../wit/deps/random/random.wit");
 
 /// A component of the payload's world as `change` leaves it; every function of it traps.
-pub(crate) fn dummy(change: impl Fn(&str) -> String) -> Vec<u8> {
+fn dummy(change: impl Fn(&str) -> String) -> Vec<u8> {
     dummy_with_random(RANDOM_WIT, change)
 }
 
 fn dummy_with_random(random: &str, change: impl Fn(&str) -> String) -> Vec<u8> {
+    encoded(random, change, |wat| wat)
+}
+
+/// A payload each of whose functions does `body` before it traps.
+pub(crate) fn payload_that_does(body: &str) -> Payload {
+    let before_trap = |wat: String| wat.replace("unreachable", &format!("{body} unreachable"));
+    Payload::load(&encoded(RANDOM_WIT, str::to_owned, before_trap), None).unwrap()
+}
+
+fn encoded(
+    random: &str,
+    change: impl Fn(&str) -> String,
+    edit: impl Fn(String) -> String,
+) -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_str("random.wit", random).unwrap();
     let package = resolve.push_str("payload.wit", &change(WIT)).unwrap();
     let world = resolve.select_world(&[package], Some("payload")).unwrap();
     let abi = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
-    let mut module = dummy_module(&resolve, world, abi);
+    let module = wasmprinter::print_bytes(dummy_module(&resolve, world, abi)).unwrap();
+    let mut module = wat::parse_str(edit(module)).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let mut encoder = ComponentEncoder::default()
-        .module(&module)
-        .unwrap()
-        .validate(true);
+    let mut encoder = ComponentEncoder::default();
+    encoder.module(&module).unwrap().validate(true);
     encoder.encode().unwrap()
 }
 
