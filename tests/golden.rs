@@ -63,7 +63,9 @@ pub struct Eval {
 
 /// Where a checkpoint is.
 pub fn model_dir(model: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(model)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(model)
 }
 
 /// golden.json of a checkpoint.
@@ -88,12 +90,16 @@ impl Tensors {
 
     /// An int64 tensor of token ids.
     pub fn ids(&self, name: &str) -> Vec<u32> {
-        self.elements(name).map(|b| i64::from_le_bytes(b) as u32).collect()
+        self.elements(name)
+            .map(|b| i64::from_le_bytes(b) as u32)
+            .collect()
     }
 
     fn elements<const N: usize>(&self, name: &str) -> impl Iterator<Item = [u8; N]> {
         let tensors = SafeTensors::deserialize(&self.0).expect("golden.safetensors");
-        let tensor = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let tensor = tensors
+            .tensor(name)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         tensor.data().as_chunks::<N>().0.to_vec().into_iter()
     }
 }

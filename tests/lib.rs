@@ -15,7 +15,13 @@ pub fn program(name: &str) -> std::path::PathBuf {
     if path.ends_with("deps") {
         path.pop();
     }
-    let path = path.join(name).with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(path.exists(), "{} is missing: run the tests of the whole workspace", path.display());
+    let path = path
+        .join(name)
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(
+        path.exists(),
+        "{} is missing: run the tests of the whole workspace",
+        path.display()
+    );
     path
 }

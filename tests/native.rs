@@ -26,14 +26,20 @@ pub struct Backends {
 impl World for Backends {
     fn project(&mut self, rows: &MaskedRows) -> Result<Vec<Vec<u32>>, HostFailure> {
         let index = rows.projection() as usize;
-        let (count, k) = (rows.rows() as usize, self.model.manifest.projections[index].k as usize);
+        let (count, k) = (
+            rows.rows() as usize,
+            self.model.manifest.projections[index].k as usize,
+        );
         let answer = |(host, shipment): (usize, &Shipment)| {
             let x = match shipment {
                 Shipment::Residues(residues) => residues.clone(),
                 Shipment::Seed(seed) => expand_rows(seed, count, k),
             };
             let y = self.model.backend.project(index, count, &x);
-            y.map_err(|e| HostFailure { host: host as u32, message: e.to_string() })
+            y.map_err(|e| HostFailure {
+                host: host as u32,
+                message: e.to_string(),
+            })
         };
         rows.shipments().iter().enumerate().map(answer).collect()
     }
@@ -48,7 +54,10 @@ impl World for Backends {
 
     fn entropy(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
-            self.counter = self.counter.wrapping_mul(6364136223846793005).wrapping_add(1);
+            self.counter = self
+                .counter
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1);
             chunk.copy_from_slice(&self.counter.to_le_bytes()[..chunk.len()]);
         }
     }
@@ -71,9 +80,16 @@ impl Native {
         let dir = crate::golden::model_dir(name);
         let model = Model::load(&dir, format, backend, &mut |_| {});
         let model = Rc::new(model.unwrap_or_else(|e| panic!("{name}: {e}")));
-        let mut world = Backends { model: model.clone(), counter: 1 };
-        let options =
-            Options { scheme, remo_rank: 0.5, expected_digest: None, max_batch_rows: 512 };
+        let mut world = Backends {
+            model: model.clone(),
+            counter: 1,
+        };
+        let options = Options {
+            scheme,
+            remo_rank: 0.5,
+            expected_digest: None,
+            max_batch_rows: 512,
+        };
         let manifest = model.manifest_bytes.clone();
         let mut ingest = Ingest::begin(manifest, options, &mut world).expect("manifest");
         let streamed = model.stream_planes(1 << 16, &mut |bytes| match ingest.ingest(bytes) {
@@ -84,7 +100,12 @@ impl Native {
         let ready = ingest.finish(&mut world).expect("set-up");
         assert_eq!(ready.digest, model.digest().expect("digest"));
         let decoder = Decoder::new(&ready.manifest.decoder);
-        Self { model, ready, decoder, world: RefCell::new(world) }
+        Self {
+            model,
+            ready,
+            decoder,
+            world: RefCell::new(world),
+        }
     }
 
     /// Empty caches.
@@ -93,10 +114,23 @@ impl Native {
     }
 
     /// Logits (logits,vocab) of the last rows of `tokens` at `position`.
-    pub fn logits(&self, caches: &mut Caches, tokens: &[u32], position: usize, logits: usize) -> Vec<f32> {
+    pub fn logits(
+        &self,
+        caches: &mut Caches,
+        tokens: &[u32],
+        position: usize,
+        logits: usize,
+    ) -> Vec<f32> {
         self.with_projector(|projector| {
-            let mut inputs = [Input { tokens, position, caches, logits }];
-            self.decoder.forward(&self.ready, &mut inputs, projector).expect("forward pass")
+            let mut inputs = [Input {
+                tokens,
+                position,
+                caches,
+                logits,
+            }];
+            self.decoder
+                .forward(&self.ready, &mut inputs, projector)
+                .expect("forward pass")
         })
     }
 
@@ -105,10 +139,16 @@ impl Native {
         let mut states = Vec::new();
         let mut caches = self.caches();
         let last = self.with_projector(|projector| {
-            let mut inputs = [Input { tokens, position: 0, caches: &mut caches, logits: 0 }];
+            let mut inputs = [Input {
+                tokens,
+                position: 0,
+                caches: &mut caches,
+                logits: 0,
+            }];
             let mut watch = |_: usize, x: &[f32]| states.push(x.to_vec());
             let states =
-                self.decoder.hidden_states(&self.ready, &mut inputs, projector, &mut watch);
+                self.decoder
+                    .hidden_states(&self.ready, &mut inputs, projector, &mut watch);
             states.expect("forward pass")
         });
         (states, last)
@@ -120,7 +160,8 @@ impl Native {
         let mut logits = self.logits(&mut caches, prompt, 0, 1);
         let mut out = Vec::new();
         loop {
-            let best = (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
+            let best = (0..logits.len())
+                .fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
             out.push(best as u32);
             if out.len() == tokens {
                 return out;

@@ -24,7 +24,10 @@ fn prompt() -> Vec<u32> {
 }
 
 async fn digest(system: &System, ids: &[u32]) -> [u8; 32] {
-    let outcome = system.ask(ids_request(ids, TOKENS)).await.unwrap_or_else(|e| panic!("{e}"));
+    let outcome = system
+        .ask(ids_request(ids, TOKENS))
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(outcome.token_ids.len(), TOKENS as usize);
     outcome.logits_digest.expect("asked for")
 }
@@ -39,7 +42,9 @@ fn native_digest(ids: &[u32]) -> [u8; 32] {
     let mut next = ids.to_vec();
     for token in tokens {
         let logits = native.logits(&mut caches, &next, position, 1);
-        logits.iter().for_each(|logit| hash.update(logit.to_le_bytes()));
+        logits
+            .iter()
+            .for_each(|logit| hash.update(logit.to_le_bytes()));
         position += next.len();
         next = vec![token];
     }
@@ -59,7 +64,10 @@ async fn every_masking_gives_what_native_code_gives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn masks_minted_ahead_give_the_same_bits() {
     let ids = prompt();
-    let setup = Setup { minting: 1, ..Setup::masked(Masking::Remo) };
+    let setup = Setup {
+        minting: 1,
+        ..Setup::masked(Masking::Remo)
+    };
     let system = setup.start(&model_dir(MODEL)).await;
     assert_eq!(digest(&system, &ids).await, native_digest(&ids));
 }
@@ -72,7 +80,10 @@ async fn wgpu_gives_what_the_cpu_gives() {
     let ids = prompt();
     let expected = native_digest(&ids);
     for masking in Masking::ALL {
-        let system = Setup::masked(masking).on(BackendKind::Wgpu).start(&model_dir(MODEL)).await;
+        let system = Setup::masked(masking)
+            .on(BackendKind::Wgpu)
+            .start(&model_dir(MODEL))
+            .await;
         assert_eq!(digest(&system, &ids).await, expected, "{masking}");
     }
 }
@@ -80,7 +91,15 @@ async fn wgpu_gives_what_the_cpu_gives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sixteen_sessions_each_get_what_they_get_alone() {
     let prompts: Vec<Vec<u32>> = (0..16)
-        .map(|i| golden(MODEL).prompts[2].ids.iter().skip(i).step_by(1 + i % 3).copied().collect())
+        .map(|i| {
+            golden(MODEL).prompts[2]
+                .ids
+                .iter()
+                .skip(i)
+                .step_by(1 + i % 3)
+                .copied()
+                .collect()
+        })
         .collect();
     let mut alone = Vec::new();
     let system = Setup::default().start(&model_dir(MODEL)).await;
@@ -89,12 +108,20 @@ async fn sixteen_sessions_each_get_what_they_get_alone() {
     }
     for engines in [1, 2] {
         // Few rows a pass, so that prompts are cut at many places.
-        let setup = Setup { engines, max_batch_rows: 24, ..Setup::default() };
+        let setup = Setup {
+            engines,
+            max_batch_rows: 24,
+            ..Setup::default()
+        };
         let system = setup.start(&model_dir(MODEL)).await;
         let requests = prompts.iter().map(|ids| ids_request(ids, TOKENS)).collect();
         let outcomes = system.ask_all(requests).await;
         for (i, (outcome, alone)) in outcomes.iter().zip(&alone).enumerate() {
-            assert_eq!(outcome.logits_digest, Some(*alone), "session {i}, {engines} engines");
+            assert_eq!(
+                outcome.logits_digest,
+                Some(*alone),
+                "session {i}, {engines} engines"
+            );
         }
     }
 }
@@ -105,7 +132,15 @@ struct Server(Child, String);
 impl Server {
     fn start(weights: &str) -> Self {
         let mut child = Command::new(talaria_tests::program("talaria-gpu"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--backend", "cpu", "--weights", weights])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--backend",
+                "cpu",
+                "--weights",
+                weights,
+            ])
             .arg("--model")
             .arg(model_dir(MODEL))
             .stdout(Stdio::piped())
@@ -114,9 +149,15 @@ impl Server {
             .expect("talaria-gpu starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a ready line");
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = url.unwrap_or_else(|| panic!("no URL in {line:?}")).to_owned();
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("a ready line");
+        let url = line
+            .split_whitespace()
+            .find(|word| word.starts_with("http://"));
+        let url = url
+            .unwrap_or_else(|| panic!("no URL in {line:?}"))
+            .to_owned();
         Self(child, url)
     }
 }
@@ -133,8 +174,14 @@ async fn separate_servers_give_the_same_bits() {
     let ids = prompt();
     let servers = [Server::start("int16"), Server::start("int16")];
     let urls = servers.iter().map(|server| server.1.clone()).collect();
-    let cvm = Setup::default().connect(urls).await.unwrap_or_else(|e| panic!("{e}"));
-    let system = System { hosts: Vec::new(), cvm };
+    let cvm = Setup::default()
+        .connect(urls)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let system = System {
+        hosts: Vec::new(),
+        cvm,
+    };
     assert_eq!(digest(&system, &ids).await, native_digest(&ids));
 }
 
@@ -142,6 +189,11 @@ async fn separate_servers_give_the_same_bits() {
 async fn servers_with_different_models_are_refused() {
     let servers = [Server::start("int16"), Server::start("int8")];
     let urls = servers.iter().map(|server| server.1.clone()).collect();
-    let error = Setup::default().connect(urls).await.err().expect("must refuse").to_string();
+    let error = Setup::default()
+        .connect(urls)
+        .await
+        .err()
+        .expect("must refuse")
+        .to_string();
     assert!(error.contains("serves another model"), "{error}");
 }

@@ -29,11 +29,19 @@ fn logits_of_every_prompt_and_every_position() {
         for prompt in golden(model).prompts {
             let name = format!("{}.logits_last", prompt.name);
             let logits = native.logits(&mut native.caches(), &prompt.ids, 0, 1);
-            worst = worst.max(assert_close(&format!("{model} {name}"), &logits, &tensors.f32(&name)));
+            worst = worst.max(assert_close(
+                &format!("{model} {name}"),
+                &logits,
+                &tensors.f32(&name),
+            ));
         }
         let ids = tensors.ids("p1.input_ids");
         let logits = native.logits(&mut native.caches(), &ids, 0, ids.len());
-        worst = worst.max(assert_close(&format!("{model} p1"), &logits, &tensors.f32("p1.logits_all")));
+        worst = worst.max(assert_close(
+            &format!("{model} p1"),
+            &logits,
+            &tensors.f32("p1.logits_all"),
+        ));
         eprintln!("{model}: logits off by at most {worst:.1e}");
     }
 }
@@ -74,11 +82,18 @@ fn evaluation_loss(format: WeightFormat) -> f64 {
 
 #[test]
 fn evaluation_loss_with_int16_and_int8_weights() {
-    let expected = golden("demo-qwen3").eval.expect("the demo has passages").mean_nll;
+    let expected = golden("demo-qwen3")
+        .eval
+        .expect("the demo has passages")
+        .mean_nll;
     for (format, tolerance) in [(WeightFormat::Int16, 1e-4), (WeightFormat::Int8, 0.01)] {
         let loss = evaluation_loss(format);
         eprintln!("{}: {loss:.5} nats, float32 {expected:.5}", format.name());
-        assert!((loss - expected).abs() <= tolerance, "{}: {loss}, float32 {expected}", format.name());
+        assert!(
+            (loss - expected).abs() <= tolerance,
+            "{}: {loss}, float32 {expected}",
+            format.name()
+        );
     }
 }
 

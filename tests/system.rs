@@ -45,7 +45,10 @@ impl Default for Setup {
             minting: 0,
             max_batch_rows: 64,
             faults: Vec::new(),
-            deadlines: Deadlines { project: Duration::from_secs(60), ..Deadlines::default() },
+            deadlines: Deadlines {
+                project: Duration::from_secs(60),
+                ..Deadlines::default()
+            },
         }
     }
 }
@@ -53,7 +56,10 @@ impl Default for Setup {
 impl Setup {
     /// With this masking.
     pub fn masked(masking: Masking) -> Self {
-        Self { masking, ..Self::default() }
+        Self {
+            masking,
+            ..Self::default()
+        }
     }
 
     /// On this backend.
@@ -64,7 +70,9 @@ impl Setup {
 
     /// Loads a checkpoint and starts everything.
     pub async fn start(&self, dir: &Path) -> System {
-        let model = load(dir, self.device, |_| {}).await.unwrap_or_else(|e| panic!("{e}"));
+        let model = load(dir, self.device, |_| {})
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
         self.serve(&model).await.unwrap_or_else(|e| panic!("{e}"))
     }
 
@@ -76,7 +84,16 @@ impl Setup {
         let mut hosts = Vec::new();
         for host in 0..self.masking.hosts() {
             let faults = self.faults.get(host).cloned().flatten();
-            hosts.push(serve(model, HostOptions { faults, ..HostOptions::default() }).await?);
+            hosts.push(
+                serve(
+                    model,
+                    HostOptions {
+                        faults,
+                        ..HostOptions::default()
+                    },
+                )
+                .await?,
+            );
         }
         let cvm = self.connect(urls(&hosts)).await?;
         Ok(System { hosts, cvm })
@@ -113,7 +130,10 @@ impl System {
     /// Answers many at once.
     pub async fn ask_all(&self, requests: Vec<Request>) -> Vec<Outcome> {
         let outcomes = generate_all(&self.cvm, requests).await;
-        outcomes.into_iter().map(|o| o.unwrap_or_else(|e| panic!("{e}"))).collect()
+        outcomes
+            .into_iter()
+            .map(|o| o.unwrap_or_else(|e| panic!("{e}")))
+            .collect()
     }
 }
 
@@ -149,7 +169,9 @@ pub fn has_gpu() -> bool {
             std::env::var_os("TALARIA_REQUIRE_GPU").is_none_or(|v| v != "1"),
             "TALARIA_REQUIRE_GPU=1, but wgpu finds no adapter"
         );
-        eprintln!("\n*** NO VULKAN ADAPTER: the wgpu half of this test did NOT run. Install Mesa's lavapipe. ***\n");
+        eprintln!(
+            "\n*** NO VULKAN ADAPTER: the wgpu half of this test did NOT run. Install Mesa's lavapipe. ***\n"
+        );
     }
     found
 }
