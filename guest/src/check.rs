@@ -17,7 +17,9 @@ pub const VECTORS: usize = 2;
 
 /// A response failed its check. Says nothing else, on purpose.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a GPU host returned a wrong product: nothing of it was used, and the host is not asked again")]
+#[error(
+    "a GPU host returned a wrong product: nothing of it was used, and the host is not asked again"
+)]
 pub struct Tampered;
 
 /// Products that passed the check: rows x (n residues modulo P1, then n modulo P2). Made here only.
@@ -51,7 +53,11 @@ pub struct CheckVectors {
 
 impl Drop for CheckVectors {
     fn drop(&mut self) {
-        self.v.iter_mut().chain(&mut self.wv).flatten().for_each(Zeroize::zeroize);
+        self.v
+            .iter_mut()
+            .chain(&mut self.wv)
+            .flatten()
+            .for_each(Zeroize::zeroize);
     }
 }
 
@@ -110,7 +116,11 @@ impl CheckVectors {
                 difference |= y.iter().fold(0, |out, y| out | u32::from(*y >= p));
             }
         }
-        if difference == 0 { Ok(Checked(y)) } else { Err(Tampered) }
+        if difference == 0 {
+            Ok(Checked(y))
+        } else {
+            Err(Tampered)
+        }
     }
 }
 
@@ -157,7 +167,10 @@ impl Fold {
 
     /// Adds column c (k,) of a plane that counts `factor` (256 or 1).
     pub fn column(&mut self, c: usize, factor: i64, weights: &[u8]) {
-        let l1 = weights.iter().map(|w| u32::from((*w as i8).unsigned_abs())).sum::<u32>();
+        let l1 = weights
+            .iter()
+            .map(|w| u32::from((*w as i8).unsigned_abs()))
+            .sum::<u32>();
         self.plane_l1 = self.plane_l1.max(u64::from(l1));
         for prime in 0..2 {
             for vector in 0..VECTORS {

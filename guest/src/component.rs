@@ -25,7 +25,10 @@ use bindings::{
 use std::{cell::RefCell, rc::Rc};
 use zeroize::{Zeroize, Zeroizing};
 
-#[allow(missing_docs, reason = "generated; wit/payload.wit documents every item")]
+#[allow(
+    missing_docs,
+    reason = "generated; wit/payload.wit documents every item"
+)]
 mod bindings {
     wit_bindgen::generate!({
         path: "../wit",
@@ -58,7 +61,10 @@ impl World for Imports {
                 seed.zeroize();
             }
         }
-        result.map_err(|failure| HostFailure { host: failure.host + 1, message: failure.message })
+        result.map_err(|failure| HostFailure {
+            host: failure.host + 1,
+            message: failure.message,
+        })
     }
 
     fn quarantine(&mut self, projection: u32) {
@@ -103,7 +109,10 @@ unsafe extern "Rust" fn __getrandom_v03_custom(
 enum State {
     Fresh,
     Ingesting(Box<Ingest>),
-    Ready { ready: Rc<Ready>, engine: Box<Engine> },
+    Ready {
+        ready: Rc<Ready>,
+        engine: Box<Engine>,
+    },
 }
 
 thread_local! {
@@ -185,9 +194,13 @@ impl engine_export::Guest for Payload {
     fn open(request: engine_export::Request) -> Result<engine_export::Opened, String> {
         let request = Request::from(request);
         with_engine(|engine| {
-            let (session, prompt_ids) =
-                engine.open(request, &mut Imports).map_err(|e| e.to_string())?;
-            Ok(engine_export::Opened { session, prompt_ids })
+            let (session, prompt_ids) = engine
+                .open(request, &mut Imports)
+                .map_err(|e| e.to_string())?;
+            Ok(engine_export::Opened {
+                session,
+                prompt_ids,
+            })
         })
     }
 
@@ -267,7 +280,10 @@ impl From<engine_export::Request> for Request {
                 engine_export::Prompt::Chat(messages) => Prompt::Chat(
                     messages
                         .into_iter()
-                        .map(|m| engine::Message { role: m.role, content: m.content })
+                        .map(|m| engine::Message {
+                            role: m.role,
+                            content: m.content,
+                        })
                         .collect(),
                 ),
             },
@@ -295,15 +311,16 @@ impl From<(u32, Event)> for engine_export::Event {
             Event::Token { id, text } => {
                 engine_export::EventKind::Token(engine_export::Sampled { id, text })
             }
-            Event::Finished { reason, logits_digest } => {
-                engine_export::EventKind::Finished(engine_export::Finished {
-                    reason: match reason {
-                        FinishReason::Stop => engine_export::FinishReason::Stop,
-                        FinishReason::Length => engine_export::FinishReason::Length,
-                    },
-                    logits_digest: logits_digest.map(|digest| digest.to_vec()),
-                })
-            }
+            Event::Finished {
+                reason,
+                logits_digest,
+            } => engine_export::EventKind::Finished(engine_export::Finished {
+                reason: match reason {
+                    FinishReason::Stop => engine_export::FinishReason::Stop,
+                    FinishReason::Length => engine_export::FinishReason::Length,
+                },
+                logits_digest: logits_digest.map(|digest| digest.to_vec()),
+            }),
         };
         Self { session, kind }
     }

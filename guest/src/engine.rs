@@ -72,7 +72,9 @@ pub enum OpenError {
         vocab: u32,
     },
     /// No room for a reply.
-    #[error("the prompt has {tokens} tokens, the context of this model {context}, at least one of them for the reply: shorten the prompt")]
+    #[error(
+        "the prompt has {tokens} tokens, the context of this model {context}, at least one of them for the reply: shorten the prompt"
+    )]
     TooLong {
         /// Tokens of the prompt.
         tokens: usize,
@@ -83,13 +85,19 @@ pub enum OpenError {
     #[error("max-new-tokens is 0: ask for at least 1")]
     NothingAsked,
     /// The model came without tokenizer.json.
-    #[error("this checkpoint has no tokenizer.json: add it to the model directory of the GPU hosts, or give the prompt as token ids without stop strings")]
+    #[error(
+        "this checkpoint has no tokenizer.json: add it to the model directory of the GPU hosts, or give the prompt as token ids without stop strings"
+    )]
     NoTokenizer,
     /// The model came without a chat template.
-    #[error("this checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): give the prompt as text")]
+    #[error(
+        "this checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): give the prompt as text"
+    )]
     NoTemplate,
     /// Too many sessions.
-    #[error("no memory for another session: its cache may come to {needed} MB, {free} MB are free; try again later, or with fewer tokens")]
+    #[error(
+        "no memory for another session: its cache may come to {needed} MB, {free} MB are free; try again later, or with fewer tokens"
+    )]
     Memory {
         /// Megabytes it may need.
         needed: u64,
@@ -157,7 +165,9 @@ impl Engine {
     pub fn new(ready: Rc<Ready>) -> Result<Self, String> {
         let files = &ready.manifest.text_files;
         let tokenizer = match files.contains_key("tokenizer.json") {
-            true => Some(Rc::new(Tokenizer::from_files(files).map_err(|e| e.to_string())?)),
+            true => Some(Rc::new(
+                Tokenizer::from_files(files).map_err(|e| e.to_string())?,
+            )),
             false => None,
         };
         Ok(Self {
@@ -194,11 +204,14 @@ impl Engine {
         let room = u64::from(context).saturating_sub(ids.len() as u64);
         let remaining = room.min(u64::from(request.max_new_tokens)) as u32;
         if remaining == 0 {
-            return Err(OpenError::TooLong { tokens: ids.len(), context });
+            return Err(OpenError::TooLong {
+                tokens: ids.len(),
+                context,
+            });
         }
         let cache_bytes = self.reserve(ids.len() + remaining as usize)?;
-        let sampler = Sampler::new(request.sampling, *fresh_seed(world), &ids)
-            .map_err(|e| invalid(&e))?;
+        let sampler =
+            Sampler::new(request.sampling, *fresh_seed(world), &ids).map_err(|e| invalid(&e))?;
         let stops = StopStrings::new(&request.stop).map_err(|e| invalid(&e))?;
         let eos = &self.ready.manifest.generation.eos_token_ids;
         let session = Session {
@@ -212,7 +225,11 @@ impl Engine {
                 (tokenizer, stream)
             }),
             stops,
-            stop_tokens: if request.ignore_eos { Vec::new() } else { eos.clone() },
+            stop_tokens: if request.ignore_eos {
+                Vec::new()
+            } else {
+                eos.clone()
+            },
             remaining,
             logits_digest: request.logits_digest.then(Sha256::new),
         };
@@ -237,14 +254,25 @@ impl Engine {
                 }
                 let template = self.template.as_ref().ok_or(OpenError::NoTemplate)?;
                 let text = template.render(&messages, true);
-                encode(&Zeroizing::new(text.map_err(|e| OpenError::Invalid(e.to_string()))?), false)?
+                encode(
+                    &Zeroizing::new(text.map_err(|e| OpenError::Invalid(e.to_string()))?),
+                    false,
+                )?
             }
         };
         let vocab = self.ready.manifest.decoder.vocab_size;
         if let Some((position, id)) = ids.iter().enumerate().find(|(_, id)| **id >= vocab) {
-            return Err(OpenError::TokenOutOfRange { id: *id, position, vocab });
+            return Err(OpenError::TokenOutOfRange {
+                id: *id,
+                position,
+                vocab,
+            });
         }
-        if ids.is_empty() { Err(OpenError::Empty) } else { Ok(ids) }
+        if ids.is_empty() {
+            Err(OpenError::Empty)
+        } else {
+            Ok(ids)
+        }
     }
 
     /// Bytes of cache for so many positions, if there is room.
@@ -253,10 +281,17 @@ impl Engine {
         let heads = Heads::from(&manifest.decoder);
         let per_layer = KvCache::bytes_for(heads, positions) as u64;
         let needed = per_layer * manifest.layers.len() as u64;
-        let used: u64 = self.sessions.values().map(|session| session.cache_bytes).sum();
+        let used: u64 = self
+            .sessions
+            .values()
+            .map(|session| session.cache_bytes)
+            .sum();
         let free = CACHE_BUDGET.saturating_sub(used);
         if needed > free {
-            return Err(OpenError::Memory { needed: needed >> 20, free: free >> 20 });
+            return Err(OpenError::Memory {
+                needed: needed >> 20,
+                free: free >> 20,
+            });
         }
         Ok(needed)
     }
@@ -317,16 +352,21 @@ impl Engine {
         let mut rows_of_logits = logits.chunks_exact_mut(vocab);
         let mut events = Vec::new();
         for (id, rows) in plan {
-            let Some(session) = self.sessions.get_mut(&id) else { continue };
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
             session.position += rows;
             if rows < session.pending.len() {
                 session.pending.drain(..rows);
                 self.last_prefill = id;
                 continue;
             }
-            let Some(logits) = rows_of_logits.next() else { break };
-            let (token, finished) =
-                session.advance(logits).map_err(|e| StepError::Internal(e.to_string()))?;
+            let Some(logits) = rows_of_logits.next() else {
+                break;
+            };
+            let (token, finished) = session
+                .advance(logits)
+                .map_err(|e| StepError::Internal(e.to_string()))?;
             events.push((id, token));
             if let Some(finished) = finished {
                 events.push((id, finished));
@@ -341,10 +381,15 @@ impl Engine {
         let mut budget = self.ready.options.max_batch_rows as usize;
         let mut plan = BTreeMap::new();
         let after_last = self.sessions.range(self.last_prefill + 1..);
-        let in_turn: Vec<_> =
-            after_last.chain(self.sessions.range(..=self.last_prefill)).collect();
-        let decoding = in_turn.iter().filter(|(_, session)| session.pending.len() == 1);
-        let prefilling = in_turn.iter().filter(|(_, session)| session.pending.len() > 1);
+        let in_turn: Vec<_> = after_last
+            .chain(self.sessions.range(..=self.last_prefill))
+            .collect();
+        let decoding = in_turn
+            .iter()
+            .filter(|(_, session)| session.pending.len() == 1);
+        let prefilling = in_turn
+            .iter()
+            .filter(|(_, session)| session.pending.len() > 1);
         for (id, session) in decoding.chain(prefilling) {
             let rows = session.pending.len().min(budget);
             if rows == 0 {
@@ -367,8 +412,16 @@ impl Engine {
     }
 
     /// Masks made ahead, for other instances.
-    pub fn mint(&self, projection: u32, rows: u32, world: &mut dyn World) -> Result<Vec<MintedMask>, String> {
-        Ok(self.ready.masking.mint(self.projection(projection)?, rows, world))
+    pub fn mint(
+        &self,
+        projection: u32,
+        rows: u32,
+        world: &mut dyn World,
+    ) -> Result<Vec<MintedMask>, String> {
+        Ok(self
+            .ready
+            .masking
+            .mint(self.projection(projection)?, rows, world))
     }
 
     fn projection(&self, index: u32) -> Result<&crate::projection::Projection, String> {
@@ -398,10 +451,16 @@ impl Engine {
         let rehearsal = match self.rehearsal.take().filter(fits) {
             Some(rehearsal) => rehearsal,
             None => {
-                let x = FixedRows::from_integers(vec![1; rows as usize * projection.k], projection.k);
+                let x =
+                    FixedRows::from_integers(vec![1; rows as usize * projection.k], projection.k);
                 let sealed = masking.mask(projection, &x, world);
                 let answers = vec![vec![0; rows as usize * 2 * projection.n]; masking.hosts()];
-                Rehearsal { projection: projection.index, x, sealed, answers }
+                Rehearsal {
+                    projection: projection.index,
+                    x,
+                    sealed,
+                    answers,
+                }
             }
         };
         match part {
@@ -412,8 +471,13 @@ impl Engine {
                 let _ = masking.check(projection, &rehearsal.x, &rehearsal.sealed, answers);
             }
             Part::Unmask => {
-                let products = masking.unmask_rehearsed(projection, &rehearsal.sealed, &rehearsal.answers[0]);
-                drop(rehearsal.x.dequantise(&products, &projection.column_scales, &projection.bias));
+                let products =
+                    masking.unmask_rehearsed(projection, &rehearsal.sealed, &rehearsal.answers[0]);
+                drop(rehearsal.x.dequantise(
+                    &products,
+                    &projection.column_scales,
+                    &projection.bias,
+                ));
             }
         }
         self.rehearsal = Some(rehearsal);

@@ -25,7 +25,11 @@ impl FixedRows {
     /// Quantises x (rows,k) to `bits` bits, sign included.
     pub fn quantise(x: &[f32], k: usize, bits: u32) -> Result<Self, NotFinite> {
         let limit = (1 << (bits - 1)) - 1;
-        let mut rows = Self { k, values: Vec::with_capacity(x.len()), exponents: Vec::new() };
+        let mut rows = Self {
+            k,
+            values: Vec::with_capacity(x.len()),
+            exponents: Vec::new(),
+        };
         for row in x.chunks_exact(k) {
             // max ignores NaN, so NaN is looked for by itself: x * 0 is NaN for NaN and infinity.
             let poison = row.iter().fold(0.0f32, |sum, v| sum + v * 0.0);
@@ -44,13 +48,21 @@ impl FixedRows {
         for token in tokens {
             values.extend((0..vocab as u32).map(|j| i32::from(j == *token)));
         }
-        Self { k: vocab, values, exponents: vec![0; tokens.len()] }
+        Self {
+            k: vocab,
+            values,
+            exponents: vec![0; tokens.len()],
+        }
     }
 
     /// Rows of given integers, for set-up probes and rehearsals; |X| < P1.
     pub(crate) fn from_integers(values: Vec<i32>, k: usize) -> Self {
         let rows = values.len() / k;
-        Self { k, values, exponents: vec![0; rows] }
+        Self {
+            k,
+            values,
+            exponents: vec![0; rows],
+        }
     }
 
     /// Number of rows.

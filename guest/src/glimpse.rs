@@ -28,7 +28,10 @@ pub struct GlimpseSlot {
 impl GlimpseSlot {
     /// Keep `elements` elements of the next row.
     pub fn arm(&mut self, elements: u32) {
-        *self = Self { wanted: elements as usize, kept: None };
+        *self = Self {
+            wanted: elements as usize,
+            kept: None,
+        };
     }
 
     /// What was kept.
@@ -53,7 +56,10 @@ impl GlimpseSlot {
         };
         self.kept = Some(Glimpse {
             projection: projection.name.clone(),
-            plain: x.values()[..wanted].iter().map(|x| (f64::from(*x) * scale) as f32).collect(),
+            plain: x.values()[..wanted]
+                .iter()
+                .map(|x| (f64::from(*x) * scale) as f32)
+                .collect(),
             hosts: sent.shipments().iter().map(host).collect(),
         });
         self.wanted = 0;

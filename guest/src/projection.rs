@@ -35,7 +35,12 @@ pub struct Projection {
 
 impl Projection {
     /// From the manifest's entry, what was measured and what is to be checked.
-    pub fn new(index: u32, entry: &manifest::Projection, row_bits: u32, check: CheckVectors) -> Self {
+    pub fn new(
+        index: u32,
+        entry: &manifest::Projection,
+        row_bits: u32,
+        check: CheckVectors,
+    ) -> Self {
         Self {
             index,
             name: name(entry),
@@ -43,7 +48,11 @@ impl Projection {
             n: entry.n as usize,
             row_bits,
             is_embedding: entry.role == Role::Embedding,
-            column_scales: entry.exponents.iter().map(|f| power_of_two(-i32::from(*f))).collect(),
+            column_scales: entry
+                .exponents
+                .iter()
+                .map(|f| power_of_two(-i32::from(*f)))
+                .collect(),
             bias: entry.bias.clone(),
             check,
         }
@@ -94,7 +103,11 @@ pub struct Projector<'a> {
 
 impl Projector<'_> {
     /// y (rows,n) of x (rows,k).
-    pub fn project(&mut self, projection: &Projection, x: &[f32]) -> Result<Vec<f32>, ProjectError> {
+    pub fn project(
+        &mut self,
+        projection: &Projection,
+        x: &[f32],
+    ) -> Result<Vec<f32>, ProjectError> {
         let k = projection.k;
         self.in_calls(projection, x.len() / k, |rows| {
             FixedRows::quantise(&x[rows.start * k..rows.end * k], k, projection.row_bits)
@@ -102,7 +115,11 @@ impl Projector<'_> {
     }
 
     /// Rows of the embedding table (tokens,hidden).
-    pub fn embed(&mut self, embedding: &Projection, tokens: &[u32]) -> Result<Vec<f32>, ProjectError> {
+    pub fn embed(
+        &mut self,
+        embedding: &Projection,
+        tokens: &[u32],
+    ) -> Result<Vec<f32>, ProjectError> {
         self.in_calls(embedding, tokens.len(), |rows| {
             Ok(FixedRows::one_hot(&tokens[rows], embedding.k))
         })

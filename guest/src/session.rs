@@ -62,12 +62,11 @@ pub struct Session {
 impl Session {
     /// Samples from the logits (vocab,) of the last pending token and says what became of it; after a
     /// `Finished` the session is over.
-    pub fn advance(
-        &mut self,
-        logits: &mut [f32],
-    ) -> Result<(Event, Option<Event>), SamplingError> {
+    pub fn advance(&mut self, logits: &mut [f32]) -> Result<(Event, Option<Event>), SamplingError> {
         if let Some(digest) = &mut self.logits_digest {
-            logits.iter().for_each(|logit| digest.update(logit.to_le_bytes()));
+            logits
+                .iter()
+                .for_each(|logit| digest.update(logit.to_le_bytes()));
         }
         let id = self.sampler.sample(logits)?;
         self.remaining -= 1;
@@ -94,7 +93,10 @@ impl Session {
         *self.pending = vec![id];
         let finished = reason.map(|reason| Event::Finished {
             reason,
-            logits_digest: self.logits_digest.take().map(|digest| digest.finalize().into()),
+            logits_digest: self
+                .logits_digest
+                .take()
+                .map(|digest| digest.finalize().into()),
         });
         Ok((Event::Token { id, text }, finished))
     }

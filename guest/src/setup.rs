@@ -66,7 +66,9 @@ pub enum SetupError {
         found: u64,
     },
     /// Not the model that was asked for.
-    #[error("the host serves the model {found}, expected {expected}: check --model and --weights, or pin the new digest")]
+    #[error(
+        "the host serves the model {found}, expected {expected}: check --model and --weights, or pin the new digest"
+    )]
     Digest {
         /// Digest asked for.
         expected: ModelDigest,
@@ -130,7 +132,11 @@ impl Ingest {
     ) -> Result<Self, SetupError> {
         options.validate()?;
         let manifest = Manifest::from_bytes(&manifest_bytes)?;
-        let keys: Vec<_> = manifest.projections.iter().map(|_| fresh_seed(world)).collect();
+        let keys: Vec<_> = manifest
+            .projections
+            .iter()
+            .map(|_| fresh_seed(world))
+            .collect();
         let first = &manifest.projections[0];
         let fold = Fold::new(&keys[0], first.k as usize, first.n as usize);
         Ok(Self {
@@ -191,20 +197,27 @@ impl Ingest {
 
     fn matrix_done(&mut self) -> Result<(), SetupError> {
         let entry = &self.manifest.projections[self.at.projection];
-        self.at = Place { projection: self.at.projection + 1, ..Place::default() };
+        self.at = Place {
+            projection: self.at.projection + 1,
+            ..Place::default()
+        };
         let next = self.manifest.projections.get(self.at.projection);
         let next = match next {
-            Some(next) => {
-                Fold::new(&self.keys[self.at.projection], next.k as usize, next.n as usize)
-            }
+            Some(next) => Fold::new(
+                &self.keys[self.at.projection],
+                next.k as usize,
+                next.n as usize,
+            ),
             None => Fold::new(&[0; 32], 0, 0),
         };
         let (check, l1) = core::mem::replace(&mut self.fold, next).finish();
         let bits = match entry.role {
             // One-hot rows: X is 0 or 1.
             Role::Embedding => 2,
-            _ => exactness::row_bits(l1)
-                .ok_or_else(|| SetupError::TooWide { name: name(entry), l1 })?,
+            _ => exactness::row_bits(l1).ok_or_else(|| SetupError::TooWide {
+                name: name(entry),
+                l1,
+            })?,
         };
         self.done.push((check, bits));
         Ok(())
@@ -214,15 +227,28 @@ impl Ingest {
     pub fn finish(self, world: &mut dyn World) -> Result<Ready, SetupError> {
         let expected = self.manifest.weight_bytes();
         if self.received != expected {
-            return Err(SetupError::TooFew { expected, found: self.received });
+            return Err(SetupError::TooFew {
+                expected,
+                found: self.received,
+            });
         }
         let digest = self.hasher.finish();
         if let Some(expected) = self.options.expected_digest
             && expected != digest.0
         {
-            return Err(SetupError::Digest { expected: ModelDigest(expected), found: digest });
+            return Err(SetupError::Digest {
+                expected: ModelDigest(expected),
+                found: digest,
+            });
         }
-        Ready::new(self.manifest, self.manifest_bytes, self.options, digest, self.done, world)
+        Ready::new(
+            self.manifest,
+            self.manifest_bytes,
+            self.options,
+            digest,
+            self.done,
+            world,
+        )
     }
 }
 
@@ -295,12 +321,23 @@ impl Ready {
                 mask::probe(&masking, projection, world)??;
             }
         }
-        Ok(Self { manifest, projections, masking, digest, options, manifest_bytes })
+        Ok(Self {
+            manifest,
+            projections,
+            masking,
+            digest,
+            options,
+            manifest_bytes,
+        })
     }
 
     /// For [`Ready::restore`].
     pub fn snapshot(&self) -> Vec<u8> {
-        let checks = self.projections.iter().map(|p| (p.check.clone(), p.row_bits)).collect();
+        let checks = self
+            .projections
+            .iter()
+            .map(|p| (p.check.clone(), p.row_bits))
+            .collect();
         let snapshot = Snapshot {
             manifest: self.manifest_bytes.clone(),
             options: self.options.clone(),
@@ -318,15 +355,28 @@ impl Ready {
         let manifest = Manifest::from_bytes(&snapshot.manifest)?;
         snapshot.options.validate()?;
         let fit = snapshot.checks.len() == manifest.projections.len()
-            && manifest.projections.iter().zip(&snapshot.checks).all(|(p, (check, bits))| {
-                check.has_shape(p.k as usize, p.n as usize)
-                    && (2..=exactness::MAX_ROW_BITS).contains(bits)
-            });
+            && manifest
+                .projections
+                .iter()
+                .zip(&snapshot.checks)
+                .all(|(p, (check, bits))| {
+                    check.has_shape(p.k as usize, p.n as usize)
+                        && (2..=exactness::MAX_ROW_BITS).contains(bits)
+                });
         if !fit {
-            return Err(SetupError::Snapshot("its check vectors belong to another model".into()));
+            return Err(SetupError::Snapshot(
+                "its check vectors belong to another model".into(),
+            ));
         }
         let digest = ModelDigest(snapshot.digest);
-        Self::new(manifest, snapshot.manifest, snapshot.options, digest, snapshot.checks, world)
+        Self::new(
+            manifest,
+            snapshot.manifest,
+            snapshot.options,
+            digest,
+            snapshot.checks,
+            world,
+        )
     }
 }
 

@@ -39,26 +39,43 @@ pub fn manifest() -> Manifest {
         vocab_size: 40,
         max_position_embeddings: 64,
         rms_norm_eps: 1e-6,
-        rope: Rope { theta: 1e4, scaling: RopeScaling::None },
+        rope: Rope {
+            theta: 1e4,
+            scaling: RopeScaling::None,
+        },
     };
-    let projections = decoder.shapes(2).into_iter().map(|(role, layer, k, n)| Projection {
-        role,
-        layer,
-        k,
-        n,
-        exponents: vec![17; n as usize],
-        bias: vec![],
-    });
+    let projections = decoder
+        .shapes(2)
+        .into_iter()
+        .map(|(role, layer, k, n)| Projection {
+            role,
+            layer,
+            k,
+            n,
+            exponents: vec![17; n as usize],
+            bias: vec![],
+        });
     Manifest {
         format: FORMAT,
         projections: projections.collect(),
         decoder,
         weights: WeightFormat::Int16,
         layers: vec![
-            LayerExtras { q_norm: vec![1.5; 8], k_norm: vec![0.5; 8], sliding_window: None },
-            LayerExtras { q_norm: vec![1.0; 8], k_norm: vec![1.0; 8], sliding_window: Some(5) },
+            LayerExtras {
+                q_norm: vec![1.5; 8],
+                k_norm: vec![0.5; 8],
+                sliding_window: None,
+            },
+            LayerExtras {
+                q_norm: vec![1.0; 8],
+                k_norm: vec![1.0; 8],
+                sliding_window: Some(5),
+            },
         ],
-        generation: Generation { eos_token_ids: vec![39], ..Generation::default() },
+        generation: Generation {
+            eos_token_ids: vec![39],
+            ..Generation::default()
+        },
         text_files: Default::default(),
     }
 }
@@ -70,7 +87,11 @@ impl TestWorld {
         let weights: Vec<Vec<i32>> = manifest
             .projections
             .iter()
-            .map(|p| (0..p.k * p.n).map(|_| (rng.next_u32() % 65279) as i32 - 32639).collect())
+            .map(|p| {
+                (0..p.k * p.n)
+                    .map(|_| (rng.next_u32() % 65279) as i32 - 32639)
+                    .collect()
+            })
             .collect();
         Self {
             manifest,
@@ -87,7 +108,9 @@ impl TestWorld {
     pub fn planes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for matrix in &self.weights[0] {
-            let planes = matrix.iter().map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
+            let planes = matrix
+                .iter()
+                .map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
             out.extend(planes.clone().map(|(hi, _)| hi as u8));
             out.extend(planes.map(|(_, lo)| lo as u8));
         }
@@ -110,7 +133,12 @@ impl TestWorld {
 }
 
 pub fn options(scheme: Scheme) -> Options {
-    Options { scheme, remo_rank: 0.5, expected_digest: None, max_batch_rows: 8 }
+    Options {
+        scheme,
+        remo_rank: 0.5,
+        expected_digest: None,
+        max_batch_rows: 8,
+    }
 }
 
 /// rows x (n modulo P1, n modulo P2) of `x`, rows x (k, k), times W (n,k).

@@ -7,15 +7,21 @@ use talaria_arithmetic::{P1, P2};
 fn matrix(k: usize, n: usize, seed: u32) -> (Vec<i32>, CheckVectors) {
     let mut residues = vec![0; 2 * k * n];
     keystream::expand_row(&[3; 32], seed, &mut residues);
-    let weights: Vec<i32> =
-        residues[..k * n].iter().map(|r| (*r % 65279) as i32 - 32639).collect();
+    let weights: Vec<i32> = residues[..k * n]
+        .iter()
+        .map(|r| (*r % 65279) as i32 - 32639)
+        .collect();
     let mut fold = Fold::new(&[4; 32], k, n);
-    let planes: Vec<_> =
-        weights.iter().map(|w| talaria_arithmetic::fixed_point::split_planes(*w)).collect();
+    let planes: Vec<_> = weights
+        .iter()
+        .map(|w| talaria_arithmetic::fixed_point::split_planes(*w))
+        .collect();
     for (plane, factor) in [(0, 256), (1, 1)] {
         for (c, column) in planes.chunks(k).enumerate() {
-            let bytes: Vec<u8> =
-                column.iter().map(|(hi, lo)| if plane == 0 { *hi as u8 } else { *lo as u8 }).collect();
+            let bytes: Vec<u8> = column
+                .iter()
+                .map(|(hi, lo)| if plane == 0 { *hi as u8 } else { *lo as u8 })
+                .collect();
             fold.column(c, factor, &bytes);
         }
     }
@@ -28,7 +34,10 @@ fn product(x: &[u32], weights: &[i32], k: usize) -> Vec<u32> {
     for row in x.chunks(2 * k) {
         for (half, p) in row.chunks(k).zip(PRIMES) {
             for column in weights.chunks(k) {
-                let terms = half.iter().zip(column).map(|(x, w)| mul(*x, from_i64((*w).into(), p), p));
+                let terms = half
+                    .iter()
+                    .zip(column)
+                    .map(|(x, w)| mul(*x, from_i64((*w).into(), p), p));
                 y.push(terms.fold(0, |sum, t| residue::add(sum, t, p)));
             }
         }
@@ -44,10 +53,25 @@ fn rows(rows: usize, k: usize, seed: u8) -> Vec<u32> {
 fn honest_products_pass_as_residues_and_as_integers() {
     let (weights, check) = matrix(37, 11, 0);
     let x = rows(3, 37, 1);
-    assert!(check.check(Rows::Residues(&x), product(&x, &weights, 37)).is_ok());
-    let integers = FixedRows::quantise(&(0..74).map(|i| (i as f32).sin()).collect::<Vec<_>>(), 37, 22).unwrap();
+    assert!(
+        check
+            .check(Rows::Residues(&x), product(&x, &weights, 37))
+            .is_ok()
+    );
+    let integers = FixedRows::quantise(
+        &(0..74).map(|i| (i as f32).sin()).collect::<Vec<_>>(),
+        37,
+        22,
+    )
+    .unwrap();
     let y = product(&integers.residues(), &weights, 37);
-    assert_eq!(check.check(Rows::Integers(&integers), y.clone()).unwrap().into_residues(), y);
+    assert_eq!(
+        check
+            .check(Rows::Integers(&integers), y.clone())
+            .unwrap()
+            .into_residues(),
+        y
+    );
 }
 
 #[test]
@@ -55,9 +79,17 @@ fn wrong_lengths_fail() {
     let (weights, check) = matrix(8, 5, 0);
     let x = rows(2, 8, 1);
     let y = product(&x, &weights, 8);
-    assert!(check.check(Rows::Residues(&x), y[..y.len() - 1].to_vec()).is_err());
+    assert!(
+        check
+            .check(Rows::Residues(&x), y[..y.len() - 1].to_vec())
+            .is_err()
+    );
     assert!(check.check(Rows::Residues(&x), vec![]).is_err());
-    assert!(check.check(Rows::Residues(&x), [&y[..], &y[..]].concat()).is_err());
+    assert!(
+        check
+            .check(Rows::Residues(&x), [&y[..], &y[..]].concat())
+            .is_err()
+    );
 }
 
 #[test]
@@ -68,7 +100,11 @@ fn residues_out_of_range_fail_although_congruent() {
     for at in 0..y.len() {
         let mut changed = y.clone();
         changed[at] += if at < 5 { P1 } else { P2 };
-        assert_eq!(check.check(Rows::Residues(&x), changed).err(), Some(Tampered), "residue {at}");
+        assert_eq!(
+            check.check(Rows::Residues(&x), changed).err(),
+            Some(Tampered),
+            "residue {at}"
+        );
     }
 }
 
@@ -93,7 +129,11 @@ fn many_columns_reduce_in_time() {
     assert_eq!(l1, 255);
     let weights: Vec<i32> = (0..n).flat_map(|_| [-128 * 257, 127 * 257]).collect();
     let x = rows(1, k, 1);
-    assert!(check.check(Rows::Residues(&x), product(&x, &weights, k)).is_ok());
+    assert!(
+        check
+            .check(Rows::Residues(&x), product(&x, &weights, k))
+            .is_ok()
+    );
 }
 
 proptest! {

@@ -8,7 +8,10 @@ use crate::{
 const SCHEMES: [Scheme; 3] = [Scheme::Shares, Scheme::Remo, Scheme::DangerousPlaintext];
 
 fn engine(world: &mut TestWorld, scheme: Scheme, max_batch_rows: u32) -> Engine {
-    let options = crate::setup::Options { max_batch_rows, ..options(scheme) };
+    let options = crate::setup::Options {
+        max_batch_rows,
+        ..options(scheme)
+    };
     Engine::new(Rc::new(world.try_ready(options).unwrap())).unwrap()
 }
 
@@ -41,7 +44,12 @@ fn run(engine: &mut Engine, world: &mut TestWorld) -> BTreeMap<u32, (Vec<u32>, O
     panic!("the sessions do not end");
 }
 
-fn alone(scheme: Scheme, max_batch_rows: u32, ids: &[u32], tokens: u32) -> (Vec<u32>, Option<Event>) {
+fn alone(
+    scheme: Scheme,
+    max_batch_rows: u32,
+    ids: &[u32],
+    tokens: u32,
+) -> (Vec<u32>, Option<Event>) {
     let mut world = TestWorld::new();
     let mut engine = engine(&mut world, scheme, max_batch_rows);
     engine.open(request(ids, tokens), &mut world).unwrap();
@@ -55,19 +63,27 @@ fn every_scheme_and_every_chunking_gives_the_same_bits() {
     assert_eq!(expected.0.len(), 12);
     assert!(matches!(
         expected.1,
-        Some(Event::Finished { reason: FinishReason::Length, logits_digest: Some(_) })
+        Some(Event::Finished {
+            reason: FinishReason::Length,
+            logits_digest: Some(_)
+        })
     ));
     for scheme in SCHEMES {
         for rows in [1, 3, 8, 64] {
-            assert_eq!(alone(scheme, rows, &prompt, 12), expected, "{scheme:?}, {rows} rows");
+            assert_eq!(
+                alone(scheme, rows, &prompt, 12),
+                expected,
+                "{scheme:?}, {rows} rows"
+            );
         }
     }
 }
 
 #[test]
 fn many_sessions_give_each_what_it_gets_alone() {
-    let prompts: Vec<Vec<u32>> =
-        (1..8).map(|n| (0..3 * n).map(|i| (i * n + n) % 40).collect()).collect();
+    let prompts: Vec<Vec<u32>> = (1..8)
+        .map(|n| (0..3 * n).map(|i| (i * n + n) % 40).collect())
+        .collect();
     let mut world = TestWorld::new();
     let mut engine = engine(&mut world, Scheme::Shares, 5);
     let mut replies = BTreeMap::new();
@@ -88,7 +104,11 @@ fn many_sessions_give_each_what_it_gets_alone() {
         reply.1 = reply.1.take().or(finished);
     }
     for (session, prompt) in (0..).zip(&prompts) {
-        assert_eq!(replies[&session], alone(Scheme::DangerousPlaintext, 64, prompt, 9), "{session}");
+        assert_eq!(
+            replies[&session],
+            alone(Scheme::DangerousPlaintext, 64, prompt, 9),
+            "{session}"
+        );
     }
 }
 
@@ -97,13 +117,18 @@ fn a_pass_holds_at_most_max_batch_rows() {
     let mut world = TestWorld::new();
     let mut engine = engine(&mut world, Scheme::Shares, 4);
     for n in 1..6 {
-        engine.open(request(&vec![1; 3 * n], 5), &mut world).unwrap();
+        engine
+            .open(request(&vec![1; 3 * n], 5), &mut world)
+            .unwrap();
     }
     world.seen.clear();
     let replies = run(&mut engine, &mut world);
     assert_eq!(replies.len(), 5);
     let k = |index: u32| world.manifest.projections[index as usize].k as usize;
-    let rows = world.seen.iter().map(|(index, hosts)| hosts[0].len() / (2 * k(*index)));
+    let rows = world
+        .seen
+        .iter()
+        .map(|(index, hosts)| hosts[0].len() / (2 * k(*index)));
     assert_eq!(rows.max(), Some(4));
 }
 
@@ -114,11 +139,18 @@ fn stop_tokens_end_a_reply_unless_ignored() {
     world.manifest.generation.eos_token_ids = vec![greedy[4]];
     let first = greedy.iter().position(|id| *id == greedy[4]).unwrap();
     let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
-    let asked = Request { ignore_eos: false, logits_digest: false, ..request(&[3, 4, 5], 12) };
+    let asked = Request {
+        ignore_eos: false,
+        logits_digest: false,
+        ..request(&[3, 4, 5], 12)
+    };
     engine.open(asked, &mut world).unwrap();
     let (tokens, finished) = run(&mut engine, &mut world).remove(&0).unwrap();
     assert_eq!(tokens, greedy[..=first]);
-    let expected = Event::Finished { reason: FinishReason::Stop, logits_digest: None };
+    let expected = Event::Finished {
+        reason: FinishReason::Stop,
+        logits_digest: None,
+    };
     assert_eq!(finished, Some(expected));
 }
 
@@ -129,7 +161,13 @@ fn the_context_is_filled_and_not_exceeded() {
     engine.open(request(&[1; 60], 100), &mut world).unwrap();
     let (tokens, finished) = run(&mut engine, &mut world).remove(&0).unwrap();
     assert_eq!(tokens.len(), 4);
-    assert!(matches!(finished, Some(Event::Finished { reason: FinishReason::Length, .. })));
+    assert!(matches!(
+        finished,
+        Some(Event::Finished {
+            reason: FinishReason::Length,
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -138,16 +176,40 @@ fn bad_requests_say_what_to_do() {
     let mut engine = engine(&mut world, Scheme::Shares, 8);
     let mut refused = |expected: &str, request: Request| {
         let error = engine.open(request, &mut world).unwrap_err().to_string();
-        assert!(error.contains(expected), "expected {expected:?} in {error:?}");
+        assert!(
+            error.contains(expected),
+            "expected {expected:?} in {error:?}"
+        );
     };
     refused("prompt is empty", request(&[], 1));
     refused("token id 40 at position 1", request(&[1, 40], 1));
     refused("the prompt has 64 tokens", request(&[1; 64], 1));
     refused("max-new-tokens is 0", request(&[1], 0));
-    refused("no tokenizer.json", Request { stop: vec!["x".into()], ..request(&[1], 1) });
-    refused("no tokenizer.json", Request { prompt: Prompt::Text("x".into()), ..request(&[1], 1) });
-    let sampling = Sampling { temperature: -1.0, ..Sampling::default() };
-    refused("temperature", Request { sampling, ..request(&[1], 1) });
+    refused(
+        "no tokenizer.json",
+        Request {
+            stop: vec!["x".into()],
+            ..request(&[1], 1)
+        },
+    );
+    refused(
+        "no tokenizer.json",
+        Request {
+            prompt: Prompt::Text("x".into()),
+            ..request(&[1], 1)
+        },
+    );
+    let sampling = Sampling {
+        temperature: -1.0,
+        ..Sampling::default()
+    };
+    refused(
+        "temperature",
+        Request {
+            sampling,
+            ..request(&[1], 1)
+        },
+    );
     assert!(engine.is_idle());
 }
 
@@ -160,7 +222,10 @@ fn a_lie_ends_everything_for_good_and_releases_nothing() {
         assert_eq!(engine.step(&mut world).unwrap().len(), 1);
         world.tamper = Box::new(|answers| answers[0][3] ^= 4);
         let checks = engine.counters().checks;
-        assert!(matches!(engine.step(&mut world), Err(StepError::Integrity)), "{scheme:?}");
+        assert!(
+            matches!(engine.step(&mut world), Err(StepError::Integrity)),
+            "{scheme:?}"
+        );
         assert_eq!(engine.counters().checks, checks);
         assert_eq!(world.quarantined, [0]);
         world.tamper = Box::new(|_| {});

@@ -123,7 +123,11 @@ impl Masking {
         };
         let rows = x.rows() as u32;
         Sealed {
-            rows: MaskedRows { projection: projection.index, rows, shipments },
+            rows: MaskedRows {
+                projection: projection.index,
+                rows,
+                shipments,
+            },
             corrections: Zeroizing::new(corrections),
         }
     }
@@ -158,14 +162,24 @@ impl Masking {
     }
 
     /// What [`Masking::unmask`] does, on made-up residues, for rehearsals: nothing of it is used.
-    pub(crate) fn unmask_rehearsed(&self, projection: &Projection, sealed: &Sealed, y: &[u32]) -> Vec<u32> {
+    pub(crate) fn unmask_rehearsed(
+        &self,
+        projection: &Projection,
+        sealed: &Sealed,
+        y: &[u32],
+    ) -> Vec<u32> {
         let mut y = y.to_vec();
         sealed.take_off(projection, &mut y);
         y
     }
 
     /// Masks for `rows` future rows of a projection; none if this scheme has nothing to make ahead.
-    pub fn mint(&self, projection: &Projection, rows: u32, world: &mut dyn World) -> Vec<MintedMask> {
+    pub fn mint(
+        &self,
+        projection: &Projection,
+        rows: u32,
+        world: &mut dyn World,
+    ) -> Vec<MintedMask> {
         match self {
             Masking::Remo(remo) => (0..rows).map(|_| remo.mint(projection, world)).collect(),
             Masking::Shares | Masking::DangerousPlaintext => Vec::new(),
@@ -195,9 +209,17 @@ pub fn probe(
     for host in 0..hosts {
         seed[31] ^= host as u8;
         rows.push(Shipment::Seed(seed.clone()));
-        expected.push(talaria_arithmetic::keystream::expand_rows(&seed, 1, projection.k));
+        expected.push(talaria_arithmetic::keystream::expand_rows(
+            &seed,
+            1,
+            projection.k,
+        ));
     }
-    let rows = MaskedRows { projection: projection.index, rows: 1, shipments: rows };
+    let rows = MaskedRows {
+        projection: projection.index,
+        rows: 1,
+        shipments: rows,
+    };
     let answers = world.project(&rows)?;
     for (host, (y, x)) in answers.into_iter().zip(&expected).enumerate() {
         if projection.check.check(Rows::Residues(x), y).is_err() {

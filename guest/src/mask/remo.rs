@@ -72,13 +72,25 @@ impl Remo {
             let m = (f64::from(rank) * p.k as f64).round() as usize;
             m.clamp(1, if p.is_embedding { p.n.min(p.k) } else { p.k })
         };
-        let words: u64 = projections.iter().map(|p| (m_of(p) * (p.k + p.n) * 2) as u64).sum();
+        let words: u64 = projections
+            .iter()
+            .map(|p| (m_of(p) * (p.k + p.n) * 2) as u64)
+            .sum();
         if words * 4 > MEMORY_LIMIT {
             let (needed, limit) = (words * 4 >> 20, MEMORY_LIMIT >> 20);
-            return Err(RemoError::Memory { rank, needed, limit });
+            return Err(RemoError::Memory {
+                rank,
+                needed,
+                limit,
+            });
         }
-        let matrices = projections.iter().map(|p| PublicRows::fetch(m_of(p), p, world));
-        Ok(Self { rank, matrices: matrices.collect::<Result<_, _>>()? })
+        let matrices = projections
+            .iter()
+            .map(|p| PublicRows::fetch(m_of(p), p, world));
+        Ok(Self {
+            rank,
+            matrices: matrices.collect::<Result<_, _>>()?,
+        })
     }
 
     /// For people: what a host learns.
@@ -146,13 +158,20 @@ impl PublicRows {
 fn combination(s: &[u32], rows: &[u32], len: usize) -> Zeroizing<Vec<u32>> {
     let m = s.len() / 2;
     let mut out = Zeroizing::new(Vec::with_capacity(2 * len));
-    let (mut low, mut high) = (Zeroizing::new(vec![0u64; len]), Zeroizing::new(vec![0u64; len]));
+    let (mut low, mut high) = (
+        Zeroizing::new(vec![0u64; len]),
+        Zeroizing::new(vec![0u64; len]),
+    );
     for (i, p) in PRIMES.into_iter().enumerate() {
         low.fill(0);
         high.fill(0);
         for (s, row) in s[i * m..][..m].iter().zip(rows.chunks_exact(2 * len)) {
             // Halves of products summed apart: 2^32 terms fit.
-            for ((low, high), r) in low.iter_mut().zip(high.iter_mut()).zip(&row[i * len..][..len]) {
+            for ((low, high), r) in low
+                .iter_mut()
+                .zip(high.iter_mut())
+                .zip(&row[i * len..][..len])
+            {
                 let product = u64::from(*s) * u64::from(*r);
                 *low += product & 0xffff_ffff;
                 *high += product >> 32;
@@ -160,7 +179,11 @@ fn combination(s: &[u32], rows: &[u32], len: usize) -> Zeroizing<Vec<u32>> {
         }
         let p = u64::from(p);
         let shift = (1 << 32) % p;
-        out.extend(low.iter().zip(high.iter()).map(|(low, high)| ((high % p * shift + low) % p) as u32));
+        out.extend(
+            low.iter()
+                .zip(high.iter())
+                .map(|(low, high)| ((high % p * shift + low) % p) as u32),
+        );
     }
     out
 }

@@ -13,11 +13,19 @@ fn rows(count: usize, k: usize) -> FixedRows {
 }
 
 /// Masks, projects, checks and unmasks.
-fn round_trip(world: &mut TestWorld, ready: &crate::setup::Ready, at: usize, x: &FixedRows) -> Vec<u32> {
+fn round_trip(
+    world: &mut TestWorld,
+    ready: &crate::setup::Ready,
+    at: usize,
+    x: &FixedRows,
+) -> Vec<u32> {
     let projection = &ready.projections[at];
     let sealed = ready.masking.mask(projection, x, world);
     let answers = world.project(sealed.rows()).unwrap();
-    let checked = ready.masking.check(projection, x, &sealed, answers).unwrap();
+    let checked = ready
+        .masking
+        .check(projection, x, &sealed, answers)
+        .unwrap();
     ready.masking.unmask(projection, sealed, checked)
 }
 
@@ -29,7 +37,11 @@ fn every_scheme_gives_the_plain_product() {
         for at in [1, 2, 4, 9] {
             let x = rows(3, ready.projections[at].k);
             let plain = product(&x.residues(), &world.weights[0][at], x.k());
-            assert_eq!(round_trip(&mut world, &ready, at, &x), plain, "{scheme:?}, projection {at}");
+            assert_eq!(
+                round_trip(&mut world, &ready, at, &x),
+                plain,
+                "{scheme:?}, projection {at}"
+            );
         }
     }
 }
@@ -63,8 +75,10 @@ fn minted_masks_give_the_same_product_and_are_used_once() {
 fn minted_masks_of_a_wrong_length_are_not_used() {
     let mut world = TestWorld::new();
     let ready = world.ready(Scheme::Remo);
-    world.supply =
-        vec![MintedMask { mask: Zeroizing::new(vec![1]), correction: Zeroizing::new(vec![1]) }];
+    world.supply = vec![MintedMask {
+        mask: Zeroizing::new(vec![1]),
+        correction: Zeroizing::new(vec![1]),
+    }];
     let x = rows(1, ready.projections[1].k);
     let plain = product(&x.residues(), &world.weights[0][1], x.k());
     assert_eq!(round_trip(&mut world, &ready, 1, &x), plain);
@@ -80,8 +94,12 @@ fn no_send_repeats() {
         for _ in 0..20 {
             round_trip(&mut world, &ready, 1, &x);
         }
-        let mut rows: Vec<&[u32]> =
-            world.seen.iter().flat_map(|(_, hosts)| hosts).flat_map(|x| x.chunks(32)).collect();
+        let mut rows: Vec<&[u32]> = world
+            .seen
+            .iter()
+            .flat_map(|(_, hosts)| hosts)
+            .flat_map(|x| x.chunks(32))
+            .collect();
         let count = rows.len();
         rows.sort();
         rows.dedup();
@@ -107,7 +125,8 @@ fn shares_are_uniform_for_each_host() {
             let mut total = 0.0;
             for (_, hosts) in &world.seen {
                 for (half, p) in hosts[host].chunks(k).zip(PRIMES.into_iter().cycle()) {
-                    half.iter().for_each(|r| bins[(u64::from(*r) * 16 / u64::from(p)) as usize] += 1.0);
+                    half.iter()
+                        .for_each(|r| bins[(u64::from(*r) * 16 / u64::from(p)) as usize] += 1.0);
                     total += k as f64;
                 }
             }

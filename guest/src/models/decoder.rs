@@ -33,7 +33,9 @@ pub struct Decoder {
 impl Decoder {
     /// Prepares frequencies.
     pub fn new(decoder: &manifest::Decoder) -> Self {
-        Self { rope: Rope::new(&decoder.rope, decoder.head_dim as usize) }
+        Self {
+            rope: Rope::new(&decoder.rope, decoder.head_dim as usize),
+        }
     }
 
     /// Empty caches for a session.
@@ -75,7 +77,11 @@ impl Decoder {
     ) -> Result<Vec<f32>, ProjectError> {
         let d = &ready.manifest.decoder;
         let (h, eps) = (d.hidden_size as usize, d.rms_norm_eps);
-        let tokens: Vec<u32> = inputs.iter().flat_map(|input| input.tokens).copied().collect();
+        let tokens: Vec<u32> = inputs
+            .iter()
+            .flat_map(|input| input.tokens)
+            .copied()
+            .collect();
         let rotations: Vec<_> = inputs
             .iter()
             .flat_map(|input| (input.position..).take(input.tokens.len()))

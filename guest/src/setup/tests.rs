@@ -16,7 +16,10 @@ fn digest_is_of_manifest_and_planes() {
 #[test]
 fn another_digest_is_refused_before_any_row_is_sent() {
     let mut world = TestWorld::new();
-    let options = Options { expected_digest: Some([7; 32]), ..options(Scheme::Shares) };
+    let options = Options {
+        expected_digest: Some([7; 32]),
+        ..options(Scheme::Shares)
+    };
     let error = refused(world.try_ready(options));
     assert!(error.contains("expected 0707"), "{error}");
     assert!(world.seen.is_empty());
@@ -61,8 +64,11 @@ fn a_matrix_too_wide_for_exactness_is_named() {
     let (i, k) = (8, 17_000);
     world.manifest.decoder.intermediate_size = k as u32;
     let n = world.manifest.projections[i].n;
-    for (p, (role, layer, k, n)) in
-        world.manifest.projections.iter_mut().zip(world.manifest.decoder.shapes(2))
+    for (p, (role, layer, k, n)) in world
+        .manifest
+        .projections
+        .iter_mut()
+        .zip(world.manifest.decoder.shapes(2))
     {
         (p.role, p.layer, p.k, p.n) = (role, layer, k, n);
         p.exponents = vec![0; n as usize];
@@ -80,10 +86,16 @@ fn a_matrix_too_wide_for_exactness_is_named() {
 #[test]
 fn options_out_of_range_are_refused() {
     let mut world = TestWorld::new();
-    let bad = Options { max_batch_rows: 0, ..options(Scheme::Shares) };
+    let bad = Options {
+        max_batch_rows: 0,
+        ..options(Scheme::Shares)
+    };
     assert!(refused(world.try_ready(bad)).contains("max-batch-rows = 0"));
     for rank in [0.0, 1.5, f32::NAN] {
-        let bad = Options { remo_rank: rank, ..options(Scheme::Remo) };
+        let bad = Options {
+            remo_rank: rank,
+            ..options(Scheme::Remo)
+        };
         assert!(refused(world.try_ready(bad)).contains("remo-rank"));
     }
 }
@@ -111,12 +123,20 @@ fn rows_are_as_wide_as_the_weights_allow() {
             continue;
         }
         let l1 = weights.chunks(projection.k).flat_map(|column| {
-            let planes = column.iter().map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
+            let planes = column
+                .iter()
+                .map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
             let (hi, lo) = planes.fold((0, 0), |(hi, lo), (h, l)| {
-                (hi + u64::from(h.unsigned_abs()), lo + u64::from(l.unsigned_abs()))
+                (
+                    hi + u64::from(h.unsigned_abs()),
+                    lo + u64::from(l.unsigned_abs()),
+                )
             });
             [hi, lo]
         });
-        assert_eq!(Some(projection.row_bits), exactness::row_bits(l1.max().unwrap()));
+        assert_eq!(
+            Some(projection.row_bits),
+            exactness::row_bits(l1.max().unwrap())
+        );
     }
 }
