@@ -243,11 +243,12 @@ impl Engine {
         let stepped = self.instance.step();
         self.counters.count_step(self.instance.computed());
         let progressed = stepped.and_then(|events| {
-            let active = !events.is_empty();
+            // Before the events: whoever saw a reply end reads counters that include all of it.
+            let progressed = self.count()? || !events.is_empty();
             events
                 .into_iter()
                 .for_each(|event| self.deliver(event.session, event.kind.into()));
-            Ok(self.count()? || active)
+            Ok(progressed)
         });
         match progressed {
             Ok(true) => {}
