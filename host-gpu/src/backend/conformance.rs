@@ -117,6 +117,24 @@ pub fn check_random<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
     outcome.unwrap_or_else(|e| panic!("{e}"));
 }
 
+/// Residues modulo `p` at the ends of their own range and of the limbs that backends cut them into.
+fn extreme_residues(p: u32) -> [u32; 8] {
+    [
+        p - 1,
+        // Where centring changes the sign.
+        p / 2,
+        p / 2 + 1,
+        // Unsigned bytes 255.
+        0x77ff_ffff,
+        // Signed bytes 127 and -128.
+        0x007f_7f7f,
+        p - 0x0080_8080,
+        // Signed words -2^15 and 2^15 - 1.
+        0x3000_8000,
+        0x3000_7fff,
+    ]
+}
+
 /// Largest and smallest weights and residues at the given k, each combination.
 pub fn check_extremes<B: Backend>(open: impl Fn() -> Result<B, BackendError>, ks: &[usize]) {
     let mut backend = open().unwrap();
@@ -131,11 +149,10 @@ pub fn check_extremes<B: Backend>(open: impl Fn() -> Result<B, BackendError>, ks
             let plane: Vec<i8> = extremes.iter().flat_map(|w| vec![*w; *k]).collect();
             let planes = vec![plane; format.planes()];
             let matrix = load(&mut backend, shape, &planes, 3);
-            // All at the top; all just above and below the middle, where centring changes sign.
-            let top = PRIMES.map(|p| [p - 1, (p - 1) / 2, p / 2 + 1, 0x7fff, 0x8000]);
-            let row = |i: usize| top.map(|values| vec![values[i]; *k]).concat();
-            let x = (0..5).flat_map(row).collect::<Vec<u32>>();
-            let y = backend.project(matrix, 5, &x).unwrap();
+            let rows = extreme_residues(PRIMES[0]).len();
+            let row = |i: usize| PRIMES.map(|p| vec![extreme_residues(p)[i]; *k]).concat();
+            let x = (0..rows).flat_map(row).collect::<Vec<u32>>();
+            let y = backend.project(matrix, rows, &x).unwrap();
             assert_eq!(y, reference(shape, &planes, &x), "k = {k}, {format:?}");
         }
     }

@@ -43,6 +43,8 @@ mod x86 {
     const PARTS: usize = 4;
     /// Parts of a block multiplied in one pass: 2 * 2 * 2 = 8 accumulators of 16 registers.
     const PASS_PARTS: usize = 2;
+    /// Blocks (64 bytes) to fetch ahead.
+    const PREFETCH: usize = 64;
 
     #[target_feature(enable = "avx2")]
     pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
@@ -82,6 +84,7 @@ mod x86 {
         let mut accumulators = [[[_mm256_setzero_si256(); PASS_PARTS]; LIMBS]; U];
         for (step, block) in strip.iter().enumerate() {
             let weights = [load(block, part), load(block, part + 1)];
+            prefetch(block);
             for u in 0..U {
                 let quad = units[u][step];
                 for limb in 0..LIMBS {
@@ -94,6 +97,15 @@ mod x86 {
             }
         }
         accumulators
+    }
+
+    /// Fetches the cache line [`PREFETCH`] blocks ahead: across pages, where the processor's own
+    /// prefetcher stops.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn prefetch(block: &Block) {
+        let ahead = std::ptr::from_ref(block).wrapping_add(PREFETCH);
+        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
     }
 
     /// Weights of four outputs, widened to 16 bits.

@@ -1,7 +1,7 @@
 //! `vpdpbusd` on 8-bit limbs: 64 products of unsigned bytes (limbs) and signed bytes (weights) an
 //! instruction, four of which add up in each of 16 signed 32-bit accumulators, without saturation.
 
-use super::layout::Block;
+use super::layout::{Block, LANES};
 use super::limbs::Quad;
 use super::path::Sums;
 
@@ -14,6 +14,7 @@ pub fn detected() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni");
     #[cfg(not(target_arch = "x86_64"))]
@@ -35,6 +36,21 @@ pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
     super::portable::accumulate(strips, units, sums)
 }
 
+/// See [`super::path::Path::reduce`].
+pub fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        assert!(detected(), "no AVX-512 VNNI here");
+        #[allow(unsafe_code, reason = "instructions beyond the baseline")]
+        // SAFETY: the instructions were detected.
+        unsafe {
+            x86::reduce(first_unit, sums, out)
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    super::reduce::reduce(first_unit, sums, out)
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
@@ -42,6 +58,8 @@ mod x86 {
 
     /// Limbs of a residue.
     const LIMBS: usize = 4;
+    /// Blocks (64 bytes) to fetch ahead.
+    const PREFETCH: usize = 64;
 
     /// Pairs of strips times groups of three units: 2 * 3 * 4 = 24 accumulators of 32 registers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -115,6 +133,7 @@ mod x86 {
             let mut weights = [_mm512_setzero_si512(); S];
             for s in 0..S {
                 weights[s] = load(&strips[s][step]);
+                prefetch(&strips[s][step]);
             }
             for u in 0..U {
                 for limb in 0..LIMBS {
@@ -139,32 +158,44 @@ mod x86 {
         }
     }
 
+    /// Fetches the cache line [`PREFETCH`] blocks ahead: across pages, where the processor's own
+    /// prefetcher stops.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn prefetch(block: &Block) {
+        let ahead = std::ptr::from_ref(block).wrapping_add(PREFETCH);
+        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+    }
+
+    /// The portable loop, which vectorises with these instructions.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
+        super::super::reduce::reduce(first_unit, sums, out)
+    }
+
     /// `sums += accumulators[0] + 2^8 accumulators[1] + 2^16 accumulators[2] + 2^24 accumulators[3]`,
     /// below `2^31 * 2^24 * 2 = 2^56` in magnitude.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn add_limbs(accumulators: &[__m512i; LIMBS], sums: &mut Sums) {
-        let [low, high] = [0, 1].map(|half| {
-            let wide = accumulators.map(|a| {
-                _mm512_cvtepi32_epi64(if half == 0 {
-                    _mm512_castsi512_si256(a)
-                } else {
-                    _mm512_extracti64x4_epi64::<1>(a)
-                })
-            });
+        for half in 0..2 {
+            let mut wide = [_mm512_setzero_si512(); LIMBS];
+            for limb in 0..LIMBS {
+                wide[limb] = _mm512_cvtepi32_epi64(match half {
+                    0 => _mm512_castsi512_si256(accumulators[limb]),
+                    _ => _mm512_extracti64x4_epi64::<1>(accumulators[limb]),
+                });
+            }
             let even = _mm512_add_epi64(wide[0], _mm512_slli_epi64::<16>(wide[2]));
             let odd = _mm512_add_epi64(wide[1], _mm512_slli_epi64::<16>(wide[3]));
-            _mm512_add_epi64(even, _mm512_slli_epi64::<8>(odd))
-        });
-        let mut added = [0i64; 16];
-        #[allow(unsafe_code, reason = "store of two registers")]
-        // SAFETY: two unaligned stores of 64 bytes each into 128 bytes.
-        unsafe {
-            _mm512_storeu_si512(added.as_mut_ptr().cast(), low);
-            _mm512_storeu_si512(added.as_mut_ptr().add(8).cast(), high);
-        }
-        for (sum, added) in sums.iter_mut().zip(added) {
-            *sum += added;
+            let added = _mm512_add_epi64(even, _mm512_slli_epi64::<8>(odd));
+            let sums: &mut [i64] = &mut sums[8 * half..][..8];
+            #[allow(unsafe_code, reason = "load and store of a register")]
+            // SAFETY: an unaligned load and store of 64 bytes, in a slice of eight i64.
+            unsafe {
+                let sum = _mm512_loadu_si512(sums.as_ptr().cast());
+                _mm512_storeu_si512(sums.as_mut_ptr().cast(), _mm512_add_epi64(sum, added));
+            }
         }
     }
 }

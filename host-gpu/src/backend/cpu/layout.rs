@@ -10,6 +10,7 @@
 //!
 //! One block is one cache line and one 512-bit register. Padding outputs and inputs are zero weights.
 
+use super::memory;
 use crate::backend::{BackendError, MatrixShape};
 use rayon::prelude::*;
 
@@ -32,15 +33,18 @@ pub struct PackedMatrix {
 impl PackedMatrix {
     /// Zero weights; fails if they do not fit into memory.
     pub fn new(shape: MatrixShape) -> Result<Self, BackendError> {
-        let count = Self::blocks_of(shape);
+        let (count, needed) = (Self::blocks_of(shape), Self::bytes_of(shape));
+        let full = |limit| BackendError::Memory {
+            what: format!("weights ({} inputs, {} outputs)", shape.k, shape.n),
+            needed,
+            limit,
+        };
+        if let Some(limit) = memory::available().filter(|limit| needed > *limit) {
+            return Err(full(limit));
+        }
         let mut blocks = Vec::new();
-        blocks
-            .try_reserve_exact(count)
-            .map_err(|_| BackendError::Memory {
-                what: format!("a matrix of {} x {}", shape.k, shape.n),
-                needed: Self::bytes_of(shape),
-                limit: 0,
-            })?;
+        let reserved = blocks.try_reserve_exact(count);
+        reserved.map_err(|_| full(memory::available().unwrap_or(0)))?;
         blocks.resize(count, Block([0; LANES * DEPTH]));
         Ok(Self { shape, blocks })
     }

@@ -6,8 +6,9 @@
 
 mod avx2;
 mod avx512;
-pub mod layout;
+mod layout;
 mod limbs;
+mod memory;
 pub mod path;
 mod portable;
 mod reduce;
@@ -182,17 +183,13 @@ fn tiles_product(
         .chunks_exact(matrix.steps())
         .collect();
     let all: Vec<&[Quad]> = (0..count).map(|unit| units.unit(unit)).collect();
+    let planes = matrix.shape().format.planes();
     for (i, units) in all.chunks(BLOCK_UNITS).enumerate() {
         let sums = block_sums(path, &strips, units);
-        let planes = strips.len() / tiles;
-        for tile in 0..tiles {
-            for unit in 0..units.len() {
-                let sums: Vec<&Sums> = (0..planes)
-                    .map(|plane| &sums[(tile * planes + plane) * units.len() + unit])
-                    .collect();
-                let place = i * BLOCK_UNITS + unit;
-                reduce::reduce(place, &sums, &mut out[tile * count + place]);
-            }
+        let first_unit = i * BLOCK_UNITS;
+        let tiles = sums.chunks_exact(planes * units.len());
+        for (sums, out) in tiles.zip(out.chunks_exact_mut(count)) {
+            path.reduce(first_unit, sums, &mut out[first_unit..][..units.len()]);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::layout::{Block, LANES};
 use super::limbs::Quad;
-use super::{avx2, avx512, portable};
+use super::{avx2, avx512, portable, reduce};
 
 /// Sums of products of one unit with the lanes of one strip, not reduced.
 pub type Sums = [i64; LANES];
@@ -47,11 +47,19 @@ impl Path {
 
     /// Adds the products of every unit with every strip: `sums[strip * units.len() + unit]`. Strips and
     /// units have the same number of steps.
-    pub fn accumulate(self, strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+    pub(super) fn accumulate(self, strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
         match self {
             Path::Portable => portable::accumulate(strips, units, sums),
             Path::Avx2 => avx2::accumulate(strips, units, sums),
             Path::Avx512Vnni => avx512::accumulate(strips, units, sums),
+        }
+    }
+
+    /// Residues of the units from `first_unit` on, one tile: `sums` is (planes, units), `out` (units).
+    pub(super) fn reduce(self, first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
+        match self {
+            Path::Portable | Path::Avx2 => reduce::reduce(first_unit, sums, out),
+            Path::Avx512Vnni => avx512::reduce(first_unit, sums, out),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! 64-bit multiplications for processors without a faster path.
 
-use super::layout::{Block, DEPTH, LANES};
+use super::layout::{Block, DEPTH};
 use super::limbs::Quad;
 use super::path::Sums;
 
@@ -17,9 +17,11 @@ pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
 }
 
 fn add_block(block: &Block, quad: &Quad, sums: &mut Sums) {
-    for lane in 0..LANES {
-        for d in 0..DEPTH {
-            sums[lane] += i64::from(block.0[lane * DEPTH + d]) * i64::from(quad[d]);
-        }
+    let (lanes, _) = block.0.as_chunks::<DEPTH>();
+    for (sum, weights) in sums.iter_mut().zip(lanes) {
+        let products = weights.iter().zip(quad);
+        *sum += products
+            .map(|(w, x)| i64::from(*w) * i64::from(*x))
+            .sum::<i64>();
     }
 }
