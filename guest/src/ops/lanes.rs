@@ -45,22 +45,50 @@ pub fn max(rows: &[Lanes]) -> f32 {
     partial.into_iter().fold(f32::NEG_INFINITY, larger)
 }
 
+/// Applies `f` to every element, [`LANES`] of them in each turn of the loop.
+#[inline(always)]
+pub fn map_in_place(x: &mut [f32], f: impl Fn(f32) -> f32) {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        chunk.iter_mut().for_each(|x| *x = f(*x));
+    }
+    rest.iter_mut().for_each(|x| *x = f(*x));
+}
+
+/// Rows in each turn of [`weighted_sums`]' loop. The runtime that stops a payload at its deadline
+/// checks the clock in every turn of every loop; one row a turn made attention 1.6 times slower.
+const UNROLL: usize = 4;
+
 /// Weighted sums of the same rows for N sets of weights, so that each row is loaded once:
 /// `weights (N, rows) @ rows (rows, LANES) -> (N, LANES)`, every element summed in order of rows.
 /// N changes no bit of the result.
 #[inline(always)]
 pub fn weighted_sums<const N: usize>(weights: [&[f32]; N], rows: &[Lanes]) -> [Lanes; N] {
-    let weights = weights.map(|w| &w[..rows.len()]);
+    let weights = weights.map(|w| w[..rows.len()].as_chunks::<UNROLL>());
+    let (chunks, rest) = rows.as_chunks::<UNROLL>();
     let mut sums = [[0.0; LANES]; N];
-    for (j, row) in rows.iter().enumerate() {
-        for (sum, w) in sums.iter_mut().zip(&weights) {
-            let w = w[j];
-            for (s, x) in sum.iter_mut().zip(row) {
-                *s += w * x;
-            }
-        }
+    for (i, rows) in chunks.iter().enumerate() {
+        // Written out: compilers do not unroll so long a body by themselves.
+        let weights = weights.map(|(w, _)| &w[i]);
+        add_weighted(&mut sums, weights.map(|w| w[0]), &rows[0]);
+        add_weighted(&mut sums, weights.map(|w| w[1]), &rows[1]);
+        add_weighted(&mut sums, weights.map(|w| w[2]), &rows[2]);
+        add_weighted(&mut sums, weights.map(|w| w[3]), &rows[3]);
+    }
+    for (j, row) in rest.iter().enumerate() {
+        add_weighted(&mut sums, weights.map(|(_, w)| w[j]), row);
     }
     sums
+}
+
+/// sums (N, LANES) += weights (N,) x row (LANES,)
+#[inline(always)]
+fn add_weighted<const N: usize>(sums: &mut [Lanes; N], weights: [f32; N], row: &Lanes) {
+    for (sum, w) in sums.iter_mut().zip(weights) {
+        for (s, x) in sum.iter_mut().zip(row) {
+            *s += w * x;
+        }
+    }
 }
 
 /// [`weighted_sums`] of `count` sets of weights, two at a time; `sink` gets each set's index and sums.

@@ -1,6 +1,6 @@
 //! Root mean square normalisation (Zhang and Sennrich, 2019, arXiv 1910.07467).
 
-use super::lanes::sum_of_squares;
+use super::lanes::{map_in_place, sum_of_squares};
 
 /// `x (rows, h) -> x / sqrt(mean(x^2) + eps)` row by row. No gain: gains of norms before a matrix are
 /// folded into the matrix.
@@ -12,7 +12,7 @@ pub fn rms_norm(x: &[f32], hidden_size: usize, eps: f32) -> Vec<f32> {
     let mut out = x.to_vec();
     for row in out.chunks_exact_mut(hidden_size) {
         let scale = inverse_rms(row, eps);
-        row.iter_mut().for_each(|x| *x *= scale);
+        map_in_place(row, |x| x * scale);
     }
     out
 }
