@@ -1,6 +1,6 @@
 //! The whole system in one process: GPU hosts on loopback sockets, and the CVM with the payload.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
 use talaria_host_cvm::{Cvm, CvmConfig, CvmError, Deadlines, Masking, Prompt, Request};
 use talaria_host_gpu::{backend::BackendKind, server::fault::Faults, weights::Model};
 use talaria_local::{
@@ -169,9 +169,9 @@ pub fn has_gpu() -> bool {
             std::env::var_os("TALARIA_REQUIRE_GPU").is_none_or(|v| v != "1"),
             "TALARIA_REQUIRE_GPU=1, but wgpu finds no adapter"
         );
-        eprintln!(
-            "\n*** NO VULKAN ADAPTER: the wgpu half of this test did NOT run. Install Mesa's lavapipe. ***\n"
-        );
+        // Not eprintln: the test harness would swallow it.
+        let warning = "\n*** NO VULKAN ADAPTER: the wgpu half of this test did NOT run. Install Mesa's lavapipe. ***\n";
+        let _ = std::io::stderr().write_all(warning.as_bytes());
     }
     found
 }

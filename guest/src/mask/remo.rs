@@ -96,7 +96,7 @@ impl Remo {
     /// For people: what a host learns.
     pub(super) fn leaks(&self) -> String {
         format!(
-            "remo of rank {} k hides only the row space of its public matrix: a host that projects onto the rest sees {:.0} % of every activation's dimensions and can recover the tokens from them. Use shares with two hosts to hide them.",
+            "remo of rank {} k hides only the row space of its public matrices: the GPU host sees the other {:.0} % of every activation's dimensions in the clear, and can read every token of prompt and reply from the embedding's one-hot rows. Use shares with two hosts to hide them.",
             self.rank,
             100.0 * (1.0 - self.rank)
         )
