@@ -9,7 +9,8 @@
 //! is (Llama 3.2) uses its built-in date; one that does not ask is an error.
 //!
 //! A template comes from the GPU host (though it is part of the model digest), so its work, its depth and
-//! its output are bounded.
+//! its output are bounded. A template made to nest expressions or values many thousands deep still exhausts
+//! the stack, which ends the instance: a host can refuse service in simpler ways.
 
 mod environment;
 mod json;
@@ -29,8 +30,10 @@ pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 pub const CONFIG_FILE: &str = "tokenizer_config.json";
 /// Special tokens, where [`CONFIG_FILE`] does not name them.
 pub const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
-/// Most bytes of each of these files and of a template.
+/// Most bytes of each of these files.
 pub const MAX_FILE_BYTES: usize = 4 << 20;
+/// Most bytes of a template: the largest in use have about 32 KiB.
+pub const MAX_TEMPLATE_BYTES: usize = 256 << 10;
 /// Most bytes of a conversation, and of a rendered prompt.
 pub const MAX_PROMPT_BYTES: usize = crate::tokenizer::MAX_TEXT_BYTES;
 
@@ -131,7 +134,7 @@ impl ChatTemplate {
                 Some(entry) => default_template(entry)?,
             },
         };
-        bounded("chat template", source.len(), MAX_FILE_BYTES)?;
+        bounded("chat template", source.len(), MAX_TEMPLATE_BYTES)?;
         let mut environment = environment::hugging_face();
         let source = environment::without_generation_tags(&source);
         environment

@@ -250,7 +250,7 @@ fn broken_files_are_refused() {
             "{source}: {error}"
         );
     }
-    let long = " ".repeat(MAX_FILE_BYTES + 1);
+    let long = " ".repeat(MAX_TEMPLATE_BYTES + 1);
     assert!(matches!(
         refused(&files(&[(TEMPLATE_FILE, &long)])),
         ChatTemplateError::TooLarge { .. }

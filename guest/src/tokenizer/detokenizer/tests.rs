@@ -44,7 +44,11 @@ fn supported() -> Vec<serde_json::Value> {
         sequence(&[replace.clone(), bytes.clone(), fuse]),
         sequence(&[replace.clone(), bytes.clone(), strip(2)]),
         sequence(&[bytes.clone(), metaspace("always")]),
-        sequence(&[sequence(&[replace.clone()]), byte_level.clone(), strip(1)]),
+        sequence(&[
+            sequence(std::slice::from_ref(&replace)),
+            byte_level.clone(),
+            strip(1),
+        ]),
         metaspace("first"),
         metaspace("never"),
         byte_level,
