@@ -131,8 +131,8 @@ pub struct Engine {
     template: Option<ChatTemplate>,
     sessions: BTreeMap<u32, Session>,
     next_id: u32,
-    /// The session that was served last among those with a prompt to process.
-    last_prefill: u32,
+    /// The session at which the row budget of a pass ran out: the next pass begins after it.
+    turn: u32,
     counters: Counters,
     glimpse: GlimpseSlot,
     rehearsal: Option<Rehearsal>,
@@ -176,7 +176,7 @@ impl Engine {
             tokenizer,
             sessions: BTreeMap::new(),
             next_id: 0,
-            last_prefill: 0,
+            turn: 0,
             counters: Counters::default(),
             glimpse: GlimpseSlot::default(),
             rehearsal: None,
@@ -358,7 +358,6 @@ impl Engine {
             session.position += rows;
             if rows < session.pending.len() {
                 session.pending.drain(..rows);
-                self.last_prefill = id;
                 continue;
             }
             let Some(logits) = rows_of_logits.next() else {
@@ -376,27 +375,27 @@ impl Engine {
         Ok(events)
     }
 
-    /// Rows of each session in the next pass, at most `max_batch_rows` in all.
-    fn plan(&self) -> BTreeMap<u32, usize> {
+    /// Rows of each session in the next pass, at most `max_batch_rows` in all. Sessions that found no
+    /// room come first in the pass after.
+    fn plan(&mut self) -> BTreeMap<u32, usize> {
         let mut budget = self.ready.options.max_batch_rows as usize;
         let mut plan = BTreeMap::new();
-        let after_last = self.sessions.range(self.last_prefill + 1..);
-        let in_turn: Vec<_> = after_last
-            .chain(self.sessions.range(..=self.last_prefill))
-            .collect();
-        let decoding = in_turn
-            .iter()
-            .filter(|(_, session)| session.pending.len() == 1);
-        let prefilling = in_turn
-            .iter()
-            .filter(|(_, session)| session.pending.len() > 1);
-        for (id, session) in decoding.chain(prefilling) {
-            let rows = session.pending.len().min(budget);
-            if rows == 0 {
+        let (served, waiting) = (..=self.turn, self.turn + 1..);
+        let in_turn = self
+            .sessions
+            .range(waiting)
+            .chain(self.sessions.range(served));
+        let (decoding, prefilling): (Vec<_>, Vec<_>) = in_turn
+            .map(|(id, session)| (*id, session.pending.len()))
+            .partition(|(_, pending)| *pending == 1);
+        for (id, pending) in decoding.into_iter().chain(prefilling) {
+            let rows = pending.min(budget);
+            plan.insert(id, rows);
+            budget -= rows;
+            if budget == 0 {
+                self.turn = id;
                 break;
             }
-            budget -= rows;
-            plan.insert(**id, rows);
         }
         plan
     }

@@ -133,6 +133,22 @@ fn a_pass_holds_at_most_max_batch_rows() {
 }
 
 #[test]
+fn with_more_sessions_than_rows_all_advance() {
+    let mut world = TestWorld::new();
+    let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 2);
+    for id in 0..5 {
+        engine.open(request(&[id], 40), &mut world).unwrap();
+    }
+    let mut tokens = [0; 5];
+    for _ in 0..20 {
+        for (session, _) in engine.step(&mut world).unwrap() {
+            tokens[session as usize] += 1;
+        }
+    }
+    assert_eq!(tokens, [8; 5]);
+}
+
+#[test]
 fn stop_tokens_end_a_reply_unless_ignored() {
     let mut world = TestWorld::new();
     let greedy = alone(Scheme::DangerousPlaintext, 8, &[3, 4, 5], 12).0;
