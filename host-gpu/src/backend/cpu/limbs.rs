@@ -17,6 +17,9 @@ use talaria_arithmetic::PRIMES;
 /// * AVX-512 VNNI: word `l` holds unsigned 8-bit limbs `l` of inputs 0, 1, 2, 3 (low byte first)
 pub type Quad = [u32; DEPTH];
 
+/// Quads of a task: small enough to occupy all threads with one long row, large enough to pay.
+const PIECE: usize = 2048;
+
 /// Units of a call, ready for one path.
 pub struct Units {
     quads: Vec<Quad>,
@@ -24,31 +27,25 @@ pub struct Units {
 }
 
 impl Units {
-    /// Cuts `x` (units, k).
-    pub fn cut(path: Path, x: &[u32], k: usize) -> Self {
+    /// Cuts `x` (units, k), on all threads of the current pool if `parallel`.
+    pub fn cut(path: Path, x: &[u32], k: usize, parallel: bool) -> Self {
         let steps = k.div_ceil(DEPTH);
-        let count = x.len().checked_div(k).unwrap_or(0);
+        let count = x.len() / k;
         let mut quads = vec![[0; DEPTH]; count * steps];
         let cut = |unit: usize, first: usize, quads: &mut [Quad]| {
             let end = k.min((first + quads.len()) * DEPTH);
             let residues = &x[unit * k..][first * DEPTH..end];
             cut_unit(path, residues, PRIMES[unit % 2], quads);
         };
-        // Pieces small enough to occupy all threads with one long row, large enough to pay.
-        const PIECE: usize = 2048;
-        if count * steps <= 2 * PIECE {
-            let units = quads.chunks_mut(steps.max(1)).enumerate();
-            units.for_each(|(unit, quads)| cut(unit, 0, quads));
+        if parallel && quads.len() > 2 * PIECE {
+            let units = quads.par_chunks_mut(steps).enumerate();
+            units.for_each(|(unit, quads)| {
+                let pieces = quads.par_chunks_mut(PIECE).enumerate();
+                pieces.for_each(|(i, quads)| cut(unit, i * PIECE, quads));
+            });
         } else {
-            quads
-                .par_chunks_mut(steps)
-                .enumerate()
-                .for_each(|(unit, quads)| {
-                    quads
-                        .par_chunks_mut(PIECE)
-                        .enumerate()
-                        .for_each(|(i, quads)| cut(unit, i * PIECE, quads));
-                });
+            let units = quads.chunks_mut(steps).enumerate();
+            units.for_each(|(unit, quads)| cut(unit, 0, quads));
         }
         Self { quads, steps }
     }

@@ -134,36 +134,36 @@ impl Backend for CpuBackend {
     }
 }
 
-/// `x (units, k) @ W (k, n) -> (units, n)`, outputs cut into about `tasks` pieces.
+/// `x (units, k) @ W (k, n) -> (units, n)`, outputs cut into about `tasks` pieces; one task stays on this
+/// thread.
 fn product(path: Path, matrix: &PackedMatrix, x: &[u32], tasks: usize) -> Vec<u32> {
     let MatrixShape { k, n, .. } = matrix.shape();
-    let units = Units::cut(path, x, k);
+    let units = Units::cut(path, x, k, tasks > 1);
     let count = x.len() / k;
     let tiles = n.div_ceil(LANES);
     let piece = tiles.div_ceil(tasks);
     // (tiles, units, LANES): each task writes one piece of it.
     let mut tiled = vec![[0; LANES]; tiles * count];
-    let pieces = tiled.chunks_mut(piece * count);
     let task = |(i, out): (usize, &mut [[u32; LANES]])| {
         tiles_product(path, matrix, &units, i * piece, out, count);
     };
     if tasks == 1 {
-        pieces.enumerate().for_each(task);
+        task((0, &mut tiled));
     } else {
-        tiled
-            .par_chunks_mut(piece * count)
-            .enumerate()
-            .for_each(task);
+        let pieces = tiled.par_chunks_mut(piece * count);
+        pieces.enumerate().for_each(task);
     }
     untile(&tiled, count, n)
 }
 
 /// (tiles, units, LANES) -> (units, n).
 fn untile(tiled: &[[u32; LANES]], count: usize, n: usize) -> Vec<u32> {
-    let mut y = Vec::with_capacity(count * n);
-    for unit in 0..count {
-        let lanes = tiled.iter().skip(unit).step_by(count);
-        y.extend(lanes.flatten().take(n));
+    let mut y = vec![0; count * n];
+    for (unit, y) in y.chunks_exact_mut(n).enumerate() {
+        let tiles = tiled[unit..].iter().step_by(count);
+        for (y, lanes) in y.chunks_mut(LANES).zip(tiles) {
+            y.copy_from_slice(&lanes[..y.len()]);
+        }
     }
     y
 }

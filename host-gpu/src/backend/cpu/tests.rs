@@ -34,7 +34,7 @@ fn sums_beyond_one_pass_of_every_path() {
         for steps in [255, 256, 16_384, 16_385, 20_000] {
             // Unsigned bytes 255, signed words -2^15.
             let x = [vec![0x77ff_ffff; 4 * steps], vec![0x3000_8000; 4 * steps]].concat();
-            let units = Units::cut(path, &x, 4 * steps);
+            let units = Units::cut(path, &x, 4 * steps, false);
             let strips = [-128, 127, -128].map(|weight| vec![Block([weight; 64]); steps]);
             let strips = strips.each_ref().map(|strip| &strip[..]);
             let mut sums = [[0; LANES]; 6];
