@@ -64,14 +64,15 @@ impl Drop for CheckVectors {
 impl CheckVectors {
     /// Draws v from a fresh key; W v is zero until [`Fold`] adds columns.
     fn draw(seed: &[u8; 32], k: usize, n: usize) -> Self {
-        let mut v: [[Vec<u32>; VECTORS]; 2] = Default::default();
-        for vector in 0..VECTORS {
+        let mut residues: [Vec<u32>; VECTORS] = core::array::from_fn(|vector| {
             let mut residues = vec![0; 2 * n];
             keystream::expand_row(seed, vector as u32, &mut residues);
-            v[0][vector] = residues[..n].to_vec();
-            v[1][vector] = residues[n..].to_vec();
-            residues.zeroize();
-        }
+            residues
+        });
+        let v = core::array::from_fn(|prime| {
+            core::array::from_fn(|vector| residues[vector][prime * n..][..n].to_vec())
+        });
+        residues.iter_mut().for_each(Zeroize::zeroize);
         let wv = core::array::from_fn(|_| core::array::from_fn(|_| vec![0; k]));
         Self { k, n, v, wv }
     }

@@ -14,6 +14,9 @@ use talaria_wire::manifest::{
     Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeScaling, WeightFormat,
 };
 
+/// Given the products of all hosts.
+type Tamper = dyn FnMut(&mut Vec<Vec<u32>>);
+
 /// Hosts that multiply with int16 weights kept as i32, and what they saw.
 pub struct TestWorld {
     pub manifest: Manifest,
@@ -23,7 +26,7 @@ pub struct TestWorld {
     /// Rows as each host saw them, expanded, in order of arrival.
     pub seen: Vec<(u32, Vec<Vec<u32>>)>,
     /// Changes answers before the payload gets them.
-    pub tamper: Box<dyn FnMut(&mut Vec<Vec<u32>>)>,
+    pub tamper: Box<Tamper>,
     pub supply: Vec<MintedMask>,
     pub quarantined: Vec<u32>,
 }

@@ -77,7 +77,7 @@ impl Remo {
             .map(|p| (m_of(p) * (p.k + p.n) * 2) as u64)
             .sum();
         if words * 4 > MEMORY_LIMIT {
-            let (needed, limit) = (words * 4 >> 20, MEMORY_LIMIT >> 20);
+            let (needed, limit) = ((words * 4) >> 20, MEMORY_LIMIT >> 20);
             return Err(RemoError::Memory {
                 rank,
                 needed,
