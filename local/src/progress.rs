@@ -11,11 +11,25 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// An empty bar; draws nothing if standard error is no terminal.
     pub fn new(label: &'static str) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes}");
+        Self::with_template(label, 0, "{msg} {wide_bar} {bytes}/{total_bytes}")
+    }
+
+    /// A bar of so many steps.
+    pub fn counting(label: &'static str, steps: u64) -> Self {
+        Self::with_template(label, steps, "{msg} {wide_bar} {pos}/{len}")
+    }
+
+    fn with_template(label: &'static str, length: u64, template: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template(template);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(label);
         Self(bar)
+    }
+
+    /// One step more.
+    pub fn advance(&self) {
+        self.0.inc(1);
     }
 
     fn set(&self, done_bytes: u64, total_bytes: u64) {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload};
 use talaria_host_gpu::weights::{Model, synthetic};
-use talaria_wire::manifest::WeightFormat;
+use talaria_wire::manifest::{Manifest, WeightFormat};
 use tempfile::TempDir;
 
 use crate::cli::{BenchArgs, Synthetic};
@@ -24,7 +24,7 @@ use crate::error::LocalError;
 use crate::generate::load_payload;
 use crate::hosts::{self, Device, Host, HostOptions, blocking};
 use crate::progress::Bar;
-use measure::{Load, measure};
+use measure::{Load, Measured, measure};
 use report::Report;
 
 /// Of random checkpoints: every run measures the same model.
@@ -44,22 +44,78 @@ pub async fn bench(args: BenchArgs) -> Result<(), LocalError> {
         .unwrap_or(1);
     let machines = Machines::start(&source, &args, hosts).await?;
     let payload = load_payload(args.cache.dir()).await?;
+    let mut cvms = Vec::with_capacity(maskings.len());
+    for masking in maskings {
+        cvms.push((masking, machines.cvm(&payload, masking, &args).await?));
+    }
 
     let manifest = &machines.model()?.manifest;
     let mut report = Report::new(source.name.clone(), &machines, &args)?;
-    for masking in maskings {
-        let cvm = machines.cvm(&payload, masking, &args).await?;
-        for sessions in &args.sessions {
-            let load = Load {
-                sessions: *sessions as usize,
-                ..Load::of(&args)
-            };
-            eprintln!("{masking}, {sessions} sessions ...");
-            report.add(masking, load.sessions, measure(&cvm, manifest, load).await?);
+    let mut rounds = Rounds::new(&args, cvms.len());
+    for sessions in &args.sessions {
+        let load = Load {
+            sessions: *sessions as usize,
+            ..Load::of(&args)
+        };
+        for (masking, measured) in rounds.run(&cvms, manifest, load).await? {
+            report.add(masking, load.sessions, measured);
         }
+    }
+    for (_, cvm) in cvms {
         cvm.shutdown().await;
     }
     report.print(args.json)
+}
+
+/// The same load on every masking in turn, again and again, so that whatever else the machine does
+/// meets all of them.
+struct Rounds {
+    repeats: usize,
+    bar: Bar,
+}
+
+impl Rounds {
+    fn new(args: &BenchArgs, maskings: usize) -> Self {
+        let repeats = args.repeats as usize;
+        let runs = repeats * maskings * args.sessions.len();
+        Self {
+            repeats,
+            bar: Bar::counting("measuring", runs as u64),
+        }
+    }
+
+    /// Of each masking the run with the median decode rate.
+    async fn run(
+        &mut self,
+        cvms: &[(Masking, Cvm)],
+        manifest: &Manifest,
+        load: Load,
+    ) -> Result<Vec<(Masking, Measured)>, LocalError> {
+        let mut runs = vec![Vec::with_capacity(self.repeats); cvms.len()];
+        for _ in 0..self.repeats {
+            for ((_, cvm), runs) in cvms.iter().zip(&mut runs) {
+                runs.push(measure(cvm, manifest, load).await?);
+                self.bar.advance();
+            }
+        }
+        let medians = runs.into_iter().filter_map(median);
+        Ok(cvms
+            .iter()
+            .map(|(masking, _)| *masking)
+            .zip(medians)
+            .collect())
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        self.bar.clear();
+    }
+}
+
+fn median(mut runs: Vec<Measured>) -> Option<Measured> {
+    runs.sort_by(|a, b| a.rates.decode.total_cmp(&b.rates.decode));
+    runs.get(runs.len() / 2).copied()
 }
 
 /// Plaintext first, then each of the others once.
@@ -89,7 +145,6 @@ impl Source {
                 _temporary: None,
             }),
             (None, Some(size)) => {
-                eprintln!("making a random checkpoint ...");
                 let made = blocking("making a model", move || make_synthetic(size)).await?;
                 let made = made.map_err(LocalError::Temporary)?;
                 Ok(Self::temporary(

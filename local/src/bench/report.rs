@@ -35,6 +35,8 @@ pub(super) struct Report {
     pub prompt_tokens: u32,
     /// Generated tokens of each session.
     pub new_tokens: u32,
+    /// Runs, of which the median is told.
+    pub repeats: u32,
     /// Plaintext first.
     pub runs: Vec<Run>,
 }
@@ -67,6 +69,7 @@ impl Report {
             engines: args.engines,
             prompt_tokens: args.prompt_tokens,
             new_tokens: args.new_tokens,
+            repeats: args.repeats,
             runs: Vec::new(),
         })
     }
@@ -104,7 +107,7 @@ impl Report {
         let bold = Style::new().bold();
         let mut out = table::list(self.facts(), width);
         let _ = write!(out, "\n{}\n", self.rates_table().render(&bold));
-        let _ = write!(out, "{}\n", self.split_table().render(&bold));
+        let _ = writeln!(out, "{}", self.split_table().render(&bold));
         let _ = writeln!(out, "{}", table::wrap(NOTE, width).join("\n"));
         out
     }
@@ -213,6 +216,7 @@ mod tests {
             engines: 1,
             prompt_tokens: 64,
             new_tokens: 32,
+            repeats: 3,
             runs: Vec::new(),
         };
         for (masking, decode) in [(Masking::DangerousPlaintext, 30.0), (Masking::Shares, 24.0)] {

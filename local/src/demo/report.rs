@@ -55,8 +55,8 @@ impl Parties {
 }
 
 const EXPLANATION: &str = "The payload alone knows the row. GPU host 1 got row plus mask, GPU host 2 the \
-    mask, both as residues modulo a prime and compared here with what the hosts really received: \
-    each column alone is uniformly random.";
+    mask: residues modulo a prime, compared here with what the hosts really received. Each column \
+    alone is uniformly random; only their difference tells the row, and the hosts never share it.";
 
 /// One line an element: the row as the payload knows it and as each host got it.
 fn rows(glimpse: &Glimpse) -> Table {
