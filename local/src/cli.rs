@@ -76,7 +76,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "TEXT", value_parser = not_empty)]
     pub chat: Option<String>,
     /// System message before --chat.
-    #[arg(long, value_name = "TEXT", requires = "chat")]
+    #[arg(long, value_name = "TEXT", requires = "chat", conflicts_with_all = ["prompt", "prompt_ids"])]
     pub system: Option<String>,
     /// Token ids to continue.
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
@@ -191,10 +191,10 @@ pub struct ProtocolArgs {
 /// What in-process GPU hosts run on.
 #[derive(Clone, Debug, Args)]
 pub struct DeviceArgs {
-    /// What in-process hosts multiply on; servers of --gpu have their own.
+    /// What GPU hosts of this process multiply on.
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub backend: BackendKind,
-    /// Integer format of the weights (int16 unless the servers of --gpu have int8).
+    /// Integer format of the weights (default: int16; that of running servers where there are any).
     #[arg(long, value_name = "FORMAT", value_parser = weights())]
     pub weights: Option<WeightFormat>,
 }

@@ -52,7 +52,7 @@ fn contradictions_and_nonsense_are_refused() {
         ("--model m --prompt a --chat b", ErrorKind::ArgumentConflict),
         (
             "--model m --prompt a --system s",
-            ErrorKind::MissingRequiredArgument,
+            ErrorKind::ArgumentConflict,
         ),
         ("--model m --prompt ", ErrorKind::ValueValidation),
         ("--model m --prompt-ids 1,x", ErrorKind::ValueValidation),
