@@ -150,7 +150,7 @@ impl Report {
 
     fn split_table(&self) -> Table {
         let columns = [
-            "sessions", "struct", "mask", "wire", "GPU", "check", "unmask", "step", "trip us",
+            "sess.", "struct", "mask", "wire", "GPU", "check", "unmask", "step", "trip us",
         ];
         let columns = columns.map(|name| (name, Align::Right));
         let mut table = Table::new([("ms a step", Align::Left)].into_iter().chain(columns));
