@@ -56,7 +56,7 @@ fn the_json_object_is_complete_and_equal_for_every_masking() {
     let messages = prompt.messages.expect("a chat");
     let chat = &messages[0].content;
     let mut digests = Vec::new();
-    for masking in ["shares", "remo", "dangerous-plaintext"] {
+    for masking in ["shares", "module-lwe", "remo", "dangerous-plaintext"] {
         let found = json(&[
             "--chat",
             chat,
@@ -132,7 +132,14 @@ fn requests_that_make_no_sense() {
         "1024",
     );
     let here = ["--prompt", "x", "--gpu", "http://127.0.0.1:1"];
-    refused(&here, &demo, "2 times");
+    let shares = [&here[..], &["--masking", "shares"]].concat();
+    refused(&shares, &demo, "2 times");
+    // One host: module-lwe.
+    refused(&here, &demo, "127.0.0.1:1");
+    let set = ["--mask-parameters", "64x2"];
+    refused(&[&here[..], &set].concat(), &demo, "512x5");
+    let little = ["--prompt", "x", "--masking", "module-lwe", "--mask-memory", "0.1"];
+    refused(&little, &demo, "256x10");
     let away = [
         "--prompt",
         "x",

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attacks;
 pub mod golden;
 pub mod native;
 pub mod system;

@@ -68,6 +68,7 @@ async fn a_lie_in_set_up_is_refused_and_names_the_host() {
         (Masking::Shares, 0),
         (Masking::Shares, 1),
         (Masking::Remo, 0),
+        (Masking::ModuleLwe, 0),
         (Masking::DangerousPlaintext, 0),
     ] {
         let mut faults = vec![None; host];
@@ -89,36 +90,38 @@ async fn a_lie_in_set_up_is_refused_and_names_the_host() {
     }
 }
 
-/// ReMO's host answers the rows of M_pub at set-up, then masked rows; a lie in the latter is caught too.
+/// These hosts answer public rows at set-up, then masked rows; a lie in the latter is caught too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lie_to_remo_is_caught() {
+async fn a_lie_after_public_rows_is_caught() {
     let model = load(&model_dir(MODEL), Device::default(), |_| {})
         .await
         .expect("fixture");
-    let set_up = Arc::new(AtomicUsize::new(usize::MAX));
-    let seen = set_up.clone();
-    let faults: Faults = Arc::new(move |answer| {
-        (answer.nth as usize == seen.load(Ordering::Relaxed)).then_some(
-            FaultInjection::FlipResidue {
-                residue: 11,
-                delta: 3,
-            },
-        )
-    });
-    let setup = Setup {
-        faults: vec![Some(faults)],
-        ..Setup::masked(Masking::Remo)
-    };
-    let system = setup.serve(&model).await.unwrap_or_else(|e| panic!("{e}"));
-    system
-        .ask(ids_request(&[1, 2, 3], 2))
-        .await
-        .unwrap_or_else(|e| panic!("{e}"));
-    let answered = system.hosts[0].host.counters().products;
-    set_up.store(answered as usize + 4, Ordering::Relaxed);
-    let error = system
-        .ask(ids_request(&[1, 2, 3], 2))
-        .await
-        .expect_err("a lie");
-    assert!(matches!(cvm_error(error), CvmError::Integrity));
+    for masking in [Masking::Remo, Masking::ModuleLwe] {
+        let set_up = Arc::new(AtomicUsize::new(usize::MAX));
+        let seen = set_up.clone();
+        let faults: Faults = Arc::new(move |answer| {
+            (answer.nth as usize == seen.load(Ordering::Relaxed)).then_some(
+                FaultInjection::FlipResidue {
+                    residue: 11,
+                    delta: 3,
+                },
+            )
+        });
+        let setup = Setup {
+            faults: vec![Some(faults)],
+            ..Setup::masked(masking)
+        };
+        let system = setup.serve(&model).await.unwrap_or_else(|e| panic!("{e}"));
+        system
+            .ask(ids_request(&[1, 2, 3], 2))
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
+        let answered = system.hosts[0].host.counters().products;
+        set_up.store(answered as usize + 4, Ordering::Relaxed);
+        let error = system
+            .ask(ids_request(&[1, 2, 3], 2))
+            .await
+            .expect_err("a lie");
+        assert!(matches!(cvm_error(error), CvmError::Integrity));
+    }
 }

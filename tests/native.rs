@@ -5,7 +5,7 @@ use talaria_arithmetic::keystream::expand_rows;
 use talaria_guest::{
     counters::Counters,
     glimpse::GlimpseSlot,
-    mask::{MaskedRows, MintedMask, Shipment},
+    mask::{MaskedRows, MintedMasks, Shipment},
     models::{Caches, Decoder, Input},
     projection::Projector,
     setup::{Ingest, Options, Ready, Scheme},
@@ -48,8 +48,8 @@ impl World for Backends {
         panic!("projection {projection} failed its check");
     }
 
-    fn draw(&mut self, _projection: u32, _rows: u32) -> Vec<MintedMask> {
-        Vec::new()
+    fn draw(&mut self, _projection: u32, _rows: u32) -> Result<MintedMasks, String> {
+        Err("nothing is minted here".into())
     }
 
     fn entropy(&mut self, bytes: &mut [u8]) {
@@ -87,6 +87,8 @@ impl Native {
         let options = Options {
             scheme,
             remo_rank: 0.5,
+            parameters: String::new(),
+            public_seed: [0; 32],
             expected_digest: None,
             max_batch_rows: 512,
         };

@@ -62,17 +62,6 @@ async fn every_masking_gives_what_native_code_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn masks_minted_ahead_give_the_same_bits() {
-    let ids = prompt();
-    let setup = Setup {
-        minting: 1,
-        ..Setup::masked(Masking::Remo)
-    };
-    let system = setup.start(&model_dir(MODEL)).await;
-    assert_eq!(digest(&system, &ids).await, native_digest(&ids));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn wgpu_gives_what_the_cpu_gives() {
     if !has_gpu() {
         return;

@@ -1,8 +1,10 @@
 //! The whole system in one process: GPU hosts on loopback sockets, and the CVM with the payload.
 
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
-use talaria_host_cvm::{Cvm, CvmConfig, CvmError, Deadlines, Masking, Prompt, Request};
-use talaria_host_gpu::{backend::BackendKind, server::fault::Faults, weights::Model};
+use talaria_host_cvm::{Cvm, CvmConfig, CvmError, Deadlines, Masking, Parameters, Prompt, Request};
+use talaria_host_gpu::{
+    backend::BackendKind, record::Observer, server::fault::Faults, weights::Model,
+};
 use talaria_local::{
     LocalError,
     generate::{Outcome, generate, generate_all, greedy, load_payload},
@@ -30,8 +32,16 @@ pub struct Setup {
     pub minting: usize,
     /// Most rows of a pass.
     pub max_batch_rows: u32,
+    /// Parameter set of module-lwe.
+    pub parameters: &'static Parameters,
+    /// Where R_pub is kept.
+    pub cache_dir: Option<std::path::PathBuf>,
     /// What each host does wrong.
     pub faults: Vec<Option<Faults>>,
+    /// Looks at what the first host sees.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Most memory for masks.
+    pub mask_memory: Option<u64>,
     /// Waiting times.
     pub deadlines: Deadlines,
 }
@@ -42,9 +52,13 @@ impl Default for Setup {
             masking: Masking::Shares,
             device: Device::default(),
             engines: 1,
-            minting: 0,
+            minting: 1,
             max_batch_rows: 64,
+            parameters: Parameters::default_set(),
+            cache_dir: None,
             faults: Vec::new(),
+            observer: None,
+            mask_memory: None,
             deadlines: Deadlines {
                 project: Duration::from_secs(60),
                 ..Deadlines::default()
@@ -89,6 +103,7 @@ impl Setup {
                     model,
                     HostOptions {
                         faults,
+                        observer: self.observer.clone().filter(|_| host == 0),
                         ..HostOptions::default()
                     },
                 )
@@ -111,6 +126,9 @@ impl Setup {
             engines: self.engines,
             minting: self.minting,
             max_batch_rows: self.max_batch_rows,
+            parameters: self.parameters,
+            cache_dir: self.cache_dir.clone(),
+            mask_memory: self.mask_memory,
             deadlines: self.deadlines,
             ..CvmConfig::default()
         };

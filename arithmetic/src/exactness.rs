@@ -9,7 +9,7 @@
 //! Delta * 2^(b_x-1) * l1 + 32 * l1 < q/2     (the scaled product and the noise stay below q/2)
 //! ```
 //!
-//! The one-hot embedding has X in {0, 1} and needs no bound of this kind.
+//! The one-hot embedding has X in {0, 1}: its signal is bounded by one weight, not by l1.
 
 use crate::Q;
 
@@ -28,11 +28,30 @@ pub fn row_bits(plane_l1: u64) -> Option<u32> {
         .find(|bits| fits(*bits, plane_l1))
 }
 
+/// d of the scale `Delta = 2^d` of module-LWE masks: the smallest with `Delta >= 2 * NOISE_BOUND * plane_l1 + 1`,
+/// so that rounding to a multiple of Delta takes away the noise term, at most `NOISE_BOUND * plane_l1`.
+pub fn delta_bits(plane_l1: u64) -> u32 {
+    delta(plane_l1).trailing_zeros()
+}
+
+/// Whether one-hot rows (the embedding) are exact under module-LWE masks: their signal is at most one weight
+/// of a plane, `Delta * 128 + NOISE_BOUND * plane_l1 < q/2`, with `plane_l1` over the whole vocabulary.
+pub fn one_hot_fits(plane_l1: u64) -> bool {
+    below_half(delta(plane_l1).saturating_mul(128), plane_l1)
+}
+
 fn fits(bits: u32, plane_l1: u64) -> bool {
-    let l1 = u128::from(plane_l1);
-    let delta = (2 * u128::from(NOISE_BOUND) * l1 + 1).next_power_of_two();
-    let product = delta.saturating_mul(l1).saturating_mul(1 << (bits - 1));
-    product.saturating_add(u128::from(NOISE_BOUND) * l1) < u128::from(Q / 2)
+    let signal = delta(plane_l1).saturating_mul(u128::from(plane_l1));
+    below_half(signal.saturating_mul(1 << (bits - 1)), plane_l1)
+}
+
+fn delta(plane_l1: u64) -> u128 {
+    (2 * u128::from(NOISE_BOUND) * u128::from(plane_l1) + 1).next_power_of_two()
+}
+
+/// `signal + NOISE_BOUND * l1 < q/2`.
+fn below_half(signal: u128, plane_l1: u64) -> bool {
+    signal.saturating_add(u128::from(NOISE_BOUND) * u128::from(plane_l1)) < u128::from(Q / 2)
 }
 
 #[cfg(test)]
@@ -46,6 +65,16 @@ mod tests {
         assert_eq!(row_bits(127 * 4096), Some(17));
         assert_eq!(row_bits(127 * 12288), Some(14));
         assert_eq!(row_bits(127 * 16384), None);
+    }
+
+    #[test]
+    fn delta_swallows_the_noise_and_no_more() {
+        for l1 in [0, 1, 5, 127, 127 * 4096, 127 * 151_936] {
+            let (delta, noise) = (1u64 << delta_bits(l1), NOISE_BOUND * l1);
+            assert!(noise < delta.div_ceil(2) && (l1 == 0 || delta <= 4 * noise));
+        }
+        assert!(one_hot_fits(128 * 300_000));
+        assert!(!one_hot_fits(u64::MAX));
     }
 
     #[test]

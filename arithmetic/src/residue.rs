@@ -66,6 +66,37 @@ pub const fn mul(a: u32, b: u32, p: u32) -> u32 {
     (a as u64 * b as u64 % p as u64) as u32
 }
 
+/// A public factor, prepared for products with residues that are secret: no division, no branch (Shoup).
+#[derive(Clone, Copy, Debug)]
+pub struct Factor {
+    value: u32,
+    /// `floor(value * 2^32 / p)`.
+    quotient: u32,
+    p: u32,
+}
+
+impl Factor {
+    /// `value mod p`.
+    pub const fn new(value: u64, p: u32) -> Self {
+        let value = (value % p as u64) as u32;
+        let quotient = (((value as u64) << 32) / p as u64) as u32;
+        Self { value, quotient, p }
+    }
+
+    /// `a * value mod p` for any `a < 2^32`.
+    #[inline(always)]
+    pub const fn times(self, a: u32) -> u32 {
+        // floor(a * quotient / 2^32) is floor(a * value / p) or one less: the rest lies in [0, 2p), below 2^32.
+        let multiple = ((a as u64 * self.quotient as u64) >> 32) as u32;
+        let rest = a
+            .wrapping_mul(self.value)
+            .wrapping_sub(multiple.wrapping_mul(self.p));
+        let reduced = rest.wrapping_sub(self.p);
+        // rest - p is in [-p, p): negative exactly if its top bit is set, as p < 2^31.
+        reduced.wrapping_add(self.p & mask_of_top_bit(reduced))
+    }
+}
+
 /// All ones if the top bit of `x` is set, else zero.
 #[inline(always)]
 const fn mask_of_top_bit(x: u32) -> u32 {
@@ -157,6 +188,14 @@ mod tests {
                 prop_assert_eq!(add(x, y, p) as u64, big_mod(&(&bx + &by), p as u64));
                 prop_assert_eq!(sub(x, y, p) as u64, big_mod(&(&bx - &by), p as u64));
                 prop_assert_eq!(mul(x, y, p) as u64, big_mod(&(bx * by), p as u64));
+            }
+        }
+
+        #[test]
+        fn public_factors(a: u32, value: u64) {
+            for p in PRIMES {
+                let expected = (u128::from(a) * u128::from(value) % u128::from(p)) as u32;
+                prop_assert_eq!(Factor::new(value, p).times(a), expected);
             }
         }
 

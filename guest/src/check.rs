@@ -77,6 +77,11 @@ impl CheckVectors {
         Self { k, n, v, wv }
     }
 
+    /// Outputs n of the products that it checks.
+    pub fn outputs(&self) -> usize {
+        self.n
+    }
+
     /// Whether the parts have the lengths that k and n ask for.
     pub fn has_shape(&self, k: usize, n: usize) -> bool {
         let lengths = |vectors: &[[Vec<u32>; VECTORS]; 2], len| {

@@ -7,19 +7,19 @@
 )]
 
 use crate::{
-    engine::{self, Engine, Part, Prompt, Request, StepError},
-    mask::{self, MaskedRows, Shipment},
+    engine::{self, Engine, Prompt, Request, StepError},
+    mask::{self, Batch, MaskedRows, Shipment},
+    rehearsal::{Part, Rehearsal, Shape},
     sampling::Sampling,
     session::{Event, FinishReason},
     setup::{Ingest, Options, Ready, Scheme},
     world::{HostFailure, World},
 };
 use bindings::{
-    exports::talaria::payload::{engine as engine_export, minting, setup as setup_export},
-    talaria::payload::{
-        mask_supply::{self, MintedMask},
-        weighted,
+    exports::talaria::payload::{
+        engine as engine_export, minting, rehearsal as rehearsal_export, setup as setup_export,
     },
+    talaria::payload::{mask_supply, weighted},
     wasi::random::random,
 };
 use std::{cell::RefCell, rc::Rc};
@@ -55,7 +55,12 @@ impl World for Imports {
                 Shipment::Seed(seed) => weighted::Shipment::Seed(seed.to_vec()),
             })
             .collect();
-        let result = weighted::project(rows.projection(), rows.rows(), &shipments);
+        let result = weighted::project(
+            rows.projection(),
+            rows.rows(),
+            rows.planes_apart(),
+            &shipments,
+        );
         for shipment in shipments {
             if let weighted::Shipment::Seed(mut seed) = shipment {
                 seed.zeroize();
@@ -71,15 +76,12 @@ impl World for Imports {
         weighted::quarantine(projection);
     }
 
-    fn draw(&mut self, projection: u32, rows: u32) -> Vec<mask::MintedMask> {
-        let minted = mask_supply::draw(projection, rows);
-        minted
-            .into_iter()
-            .map(|minted| mask::MintedMask {
-                mask: Zeroizing::new(minted.mask),
-                correction: Zeroizing::new(minted.correction),
-            })
-            .collect()
+    fn draw(&mut self, projection: u32, rows: u32) -> Result<mask::MintedMasks, String> {
+        let minted = mask_supply::draw(projection, rows)?;
+        Ok(mask::MintedMasks {
+            masks: Zeroizing::new(minted.masks),
+            corrections: Zeroizing::new(minted.corrections),
+        })
     }
 
     fn entropy(&mut self, bytes: &mut [u8]) {
@@ -117,6 +119,9 @@ enum State {
 
 thread_local! {
     static STATE: RefCell<State> = const { RefCell::new(State::Fresh) };
+    /// The batch being minted.
+    static BATCH: RefCell<Option<Batch>> = const { RefCell::new(None) };
+    static REHEARSAL: RefCell<Option<Rehearsal>> = const { RefCell::new(None) };
 }
 
 const NOT_READY: &str = "set-up is not finished";
@@ -148,12 +153,11 @@ impl setup_export::Guest for Payload {
             .map(|digest| <[u8; 32]>::try_from(digest).map_err(|_| "a digest has 32 bytes"))
             .transpose()?;
         let options = Options {
-            scheme: match options.masking {
-                setup_export::Masking::Shares => Scheme::Shares,
-                setup_export::Masking::Remo => Scheme::Remo,
-                setup_export::Masking::DangerousPlaintext => Scheme::DangerousPlaintext,
-            },
+            scheme: options.masking.into(),
             remo_rank: options.remo_rank,
+            parameters: options.parameters,
+            public_seed: <[u8; 32]>::try_from(options.public_seed)
+                .map_err(|_| "a public seed has 32 bytes")?,
             expected_digest,
             max_batch_rows: options.max_batch_rows,
         };
@@ -176,6 +180,14 @@ impl setup_export::Guest for Payload {
             }
             _ => Err("set-up has not begun".into()),
         }
+    }
+
+    fn fetch_public_rows(projection: u32, first: u32, rows: u32) -> Result<Vec<u32>, String> {
+        with_engine(|engine| engine.fetch_public_rows(projection, first, rows, &mut Imports))
+    }
+
+    fn check_public_rows(projection: u32, first: u32, kept: Vec<u32>) -> Result<bool, String> {
+        with_engine(|engine| engine.check_public_rows(projection, first, kept))
     }
 
     fn snapshot() -> Result<Vec<u8>, String> {
@@ -231,15 +243,6 @@ impl engine_export::Guest for Payload {
         }
     }
 
-    fn rehearse(part: engine_export::Part, projection: u32, rows: u32) -> Result<(), String> {
-        let part = match part {
-            engine_export::Part::Mask => Part::Mask,
-            engine_export::Part::Check => Part::Check,
-            engine_export::Part::Unmask => Part::Unmask,
-        };
-        with_engine(|engine| engine.rehearse(part, projection, rows, &mut Imports))
-    }
-
     fn arm_glimpse(elements: u32) {
         let _ = with_engine(|engine| {
             engine.glimpse().arm(elements);
@@ -258,15 +261,74 @@ impl engine_export::Guest for Payload {
 }
 
 impl minting::Guest for Payload {
-    fn mint(projection: u32, rows: u32) -> Result<Vec<MintedMask>, String> {
-        let minted = with_engine(|engine| engine.mint(projection, rows, &mut Imports))?;
-        Ok(minted
-            .into_iter()
-            .map(|mut minted| MintedMask {
-                mask: core::mem::take(&mut *minted.mask),
-                correction: core::mem::take(&mut *minted.correction),
-            })
-            .collect())
+    fn begin(parameters: String, features: u32, outputs: u32) -> Result<(), String> {
+        let batch = Batch::begin(&parameters, features, outputs, &mut Imports);
+        BATCH.set(Some(batch.map_err(|e| e.to_string())?));
+        Ok(())
+    }
+
+    fn masks(polynomials: Vec<i32>) -> Result<Vec<u32>, String> {
+        with_batch(|batch| batch.masks(&polynomials))
+    }
+
+    fn corrections(polynomials: Vec<i32>) -> Result<Vec<u32>, String> {
+        with_batch(|batch| batch.corrections(&polynomials))
+    }
+}
+
+/// The secret goes with the last of its batch, or with the first mistake.
+fn with_batch(
+    mint: impl FnOnce(&mut Batch) -> Result<Vec<u32>, mask::MintingError>,
+) -> Result<Vec<u32>, String> {
+    BATCH.with_borrow_mut(|slot| {
+        let batch = slot.as_mut().ok_or("no batch was begun")?;
+        let minted = mint(batch);
+        if minted.is_err() || batch.is_done() {
+            *slot = None;
+        }
+        minted.map_err(|e| e.to_string())
+    })
+}
+
+impl rehearsal_export::Guest for Payload {
+    fn begin(
+        masking: setup_export::Masking,
+        remo_rank: f32,
+        matrix: rehearsal_export::Matrix,
+        rows: u32,
+    ) -> Result<(), String> {
+        let shape = Shape {
+            k: matrix.k,
+            n: matrix.n,
+            planes: matrix.planes,
+            rows,
+        };
+        let rehearsal = Rehearsal::new(masking.into(), remo_rank, shape, &mut Imports)?;
+        REHEARSAL.set(Some(rehearsal));
+        Ok(())
+    }
+
+    fn run(part: rehearsal_export::Part) -> Result<(), String> {
+        let part = match part {
+            rehearsal_export::Part::Mask => Part::Mask,
+            rehearsal_export::Part::Check => Part::Check,
+            rehearsal_export::Part::Unmask => Part::Unmask,
+        };
+        REHEARSAL.with_borrow(|rehearsal| match rehearsal {
+            Some(rehearsal) => rehearsal.run(part, &mut Imports),
+            None => Err("no rehearsal was begun".into()),
+        })
+    }
+}
+
+impl From<setup_export::Masking> for Scheme {
+    fn from(masking: setup_export::Masking) -> Self {
+        match masking {
+            setup_export::Masking::Shares => Scheme::Shares,
+            setup_export::Masking::ModuleLwe => Scheme::ModuleLwe,
+            setup_export::Masking::Remo => Scheme::Remo,
+            setup_export::Masking::DangerousPlaintext => Scheme::DangerousPlaintext,
+        }
     }
 }
 

@@ -7,12 +7,11 @@
 use crate::{
     chat_template::ChatTemplate,
     counters::Counters,
-    fixed_point::FixedRows,
     glimpse::GlimpseSlot,
-    mask::{MintedMask, Sealed},
+    mask::{Masking, PublicRowsError},
     models::{Decoder, Input},
     ops::{Heads, KvCache},
-    projection::{ProjectError, Projector},
+    projection::{ProjectError, Projection, Projector},
     sampling::{Sampler, Sampling},
     session::{Event, Session},
     setup::Ready,
@@ -135,27 +134,7 @@ pub struct Engine {
     turn: u32,
     counters: Counters,
     glimpse: GlimpseSlot,
-    rehearsal: Option<Rehearsal>,
     tampered: bool,
-}
-
-/// A part of a projection call that can be run by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Building masked rows.
-    Mask,
-    /// Checking a response.
-    Check,
-    /// Taking the mask off, back to floats.
-    Unmask,
-}
-
-/// Made-up rows and answers that [`Engine::rehearse`] runs parts on.
-struct Rehearsal {
-    projection: u32,
-    x: FixedRows,
-    sealed: Sealed,
-    answers: Vec<Vec<u32>>,
 }
 
 impl Engine {
@@ -179,7 +158,6 @@ impl Engine {
             turn: 0,
             counters: Counters::default(),
             glimpse: GlimpseSlot::default(),
-            rehearsal: None,
             tampered: false,
             ready,
         })
@@ -410,77 +388,51 @@ impl Engine {
         &mut self.glimpse
     }
 
-    /// Masks made ahead, for other instances.
-    pub fn mint(
+    /// module-LWE: rows of R_pub of a projection, from its host ([`crate::mask::ModuleLwe`]).
+    pub fn fetch_public_rows(
         &self,
         projection: u32,
+        first: u32,
         rows: u32,
         world: &mut dyn World,
-    ) -> Result<Vec<MintedMask>, String> {
-        Ok(self
-            .ready
-            .masking
-            .mint(self.projection(projection)?, rows, world))
+    ) -> Result<Vec<u32>, String> {
+        let projection = self.projection(projection)?;
+        let fetched = self
+            .module_lwe()?
+            .fetch_public_rows(projection, first, rows, world);
+        fetched.map_err(|error| {
+            if let PublicRowsError::WrongHost(_) = error {
+                world.quarantine(projection.index);
+            }
+            error.to_string()
+        })
     }
 
-    fn projection(&self, index: u32) -> Result<&crate::projection::Projection, String> {
+    /// module-LWE: whether rows of R_pub that were kept elsewhere are right.
+    pub fn check_public_rows(
+        &self,
+        projection: u32,
+        first: u32,
+        kept: Vec<u32>,
+    ) -> Result<bool, String> {
+        let projection = self.projection(projection)?;
+        let checked = self
+            .module_lwe()?
+            .check_public_rows(projection, first, kept);
+        checked.map_err(|error| error.to_string())
+    }
+
+    fn module_lwe(&self) -> Result<&crate::mask::ModuleLwe, String> {
+        match &self.ready.masking {
+            Masking::ModuleLwe(masking) => Ok(masking),
+            _ => Err("only module-lwe has public rows outside the payload".into()),
+        }
+    }
+
+    fn projection(&self, index: u32) -> Result<&Projection, String> {
         let projections = &self.ready.projections;
         let projection = projections.get(index as usize);
         projection.ok_or_else(|| format!("projection {index}: there are {}", projections.len()))
-    }
-
-    /// Runs one part of a call on made-up rows, for the host to time. A call with the projection and rows
-    /// of the call before runs nothing but the part.
-    pub fn rehearse(
-        &mut self,
-        part: Part,
-        projection: u32,
-        rows: u32,
-        world: &mut dyn World,
-    ) -> Result<(), String> {
-        let most = self.ready.options.max_batch_rows;
-        if !(1..=most).contains(&rows) {
-            return Err(format!("{rows} rows, expected 1..={most}"));
-        }
-        let ready = self.ready.clone();
-        let masking = &ready.masking;
-        self.projection(projection)?;
-        let projection = &ready.projections[projection as usize];
-        let fits = |r: &Rehearsal| r.projection == projection.index && r.x.rows() == rows as usize;
-        let rehearsal = match self.rehearsal.take().filter(fits) {
-            Some(rehearsal) => rehearsal,
-            None => {
-                let x =
-                    FixedRows::from_integers(vec![1; rows as usize * projection.k], projection.k);
-                let sealed = masking.mask(projection, &x, world);
-                let answers = vec![vec![0; rows as usize * 2 * projection.n]; masking.hosts()];
-                Rehearsal {
-                    projection: projection.index,
-                    x,
-                    sealed,
-                    answers,
-                }
-            }
-        };
-        match part {
-            Part::Mask => drop(masking.mask(projection, &rehearsal.x, world)),
-            Part::Check => {
-                let answers = rehearsal.answers.clone();
-                // Zeros are no product: what counts is the time.
-                let _ = masking.check(projection, &rehearsal.x, &rehearsal.sealed, answers);
-            }
-            Part::Unmask => {
-                let products =
-                    masking.unmask_rehearsed(projection, &rehearsal.sealed, &rehearsal.answers[0]);
-                drop(rehearsal.x.dequantise(
-                    &products,
-                    &projection.column_scales,
-                    &projection.bias,
-                ));
-            }
-        }
-        self.rehearsal = Some(rehearsal);
-        Ok(())
     }
 }
 
@@ -490,6 +442,7 @@ impl From<ProjectError> for StepError {
             ProjectError::Tampered(_) => StepError::Integrity,
             ProjectError::Host(failure) => StepError::Host(failure.to_string()),
             ProjectError::NotFinite(error) => StepError::Internal(error.to_string()),
+            ProjectError::NoMasks(error) => StepError::Internal(error.to_string()),
         }
     }
 }

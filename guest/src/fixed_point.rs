@@ -5,7 +5,7 @@
 use talaria_arithmetic::{
     P1, P2,
     fixed_point::{exponent_for, power_of_two, quantise},
-    residue::{from_small, signed_crt},
+    residue::from_small,
 };
 use zeroize::Zeroize;
 
@@ -101,20 +101,17 @@ impl FixedRows {
         out
     }
 
-    /// Products y (rows,n) from their residues: `y = Y * 2^-(e+f)`, then the bias (n,) or nothing.
+    /// Products y (rows,n) from integers: `y = Y * 2^-(e+f)`, then the bias (n,) or nothing.
     ///
     /// `column_scales` (n,) are `2^-f`.
-    pub fn dequantise(&self, residues: &[u32], column_scales: &[f64], bias: &[f32]) -> Vec<f32> {
+    pub fn dequantise(&self, products: &[i64], column_scales: &[f64], bias: &[f32]) -> Vec<f32> {
         let n = column_scales.len();
         let mut out = Vec::with_capacity(self.rows() * n);
-        for (row, exponent) in residues.chunks_exact(2 * n).zip(&self.exponents) {
+        for (row, exponent) in products.chunks_exact(n).zip(&self.exponents) {
             let row_scale = power_of_two(-exponent);
-            let (r1, r2) = row.split_at(n);
-            let products = r1.iter().zip(r2).zip(column_scales);
+            let scaled = row.iter().zip(column_scales);
             // |Y| < 2^61: rounds once to f64 and once to f32, the same everywhere.
-            out.extend(products.map(|((r1, r2), scale)| {
-                (signed_crt(*r1, *r2) as f64 * (scale * row_scale)) as f32
-            }));
+            out.extend(scaled.map(|(y, scale)| (*y as f64 * (scale * row_scale)) as f32));
         }
         if !bias.is_empty() {
             for row in out.chunks_exact_mut(n) {
@@ -136,7 +133,6 @@ impl Drop for FixedRows {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use talaria_arithmetic::residue::from_i64;
 
     #[test]
     fn one_hot_rows() {
@@ -156,7 +152,8 @@ mod tests {
         #[test]
         fn identity_comes_back(x in prop::collection::vec(-1e6f32..1e6, 1..20), bits in 14u32..=22) {
             let rows = FixedRows::quantise(&x, x.len(), bits).unwrap();
-            let back = rows.dequantise(&rows.residues(), &vec![1.0; x.len()], &[]);
+            let integers: Vec<i64> = rows.values().iter().map(|x| i64::from(*x)).collect();
+            let back = rows.dequantise(&integers, &vec![1.0; x.len()], &[]);
             let max = x.iter().fold(0f32, |m, v| m.max(v.abs()));
             for (a, b) in x.iter().zip(&back) {
                 prop_assert!((a - b).abs() <= max * 2f32.powi(1 - bits as i32), "{} {}", a, b);
@@ -166,9 +163,8 @@ mod tests {
         #[test]
         fn bias_and_scale(y in -(1i64 << 50)..1 << 50, f in -20i32..20, b in -10f32..10.0) {
             let rows = FixedRows::from_integers(vec![1], 1);
-            let residues = [from_i64(y, P1), from_i64(y, P2)];
             let expected = (y as f64 * 2f64.powi(-f)) as f32 + b;
-            prop_assert_eq!(rows.dequantise(&residues, &[2f64.powi(-f)], &[b]), vec![expected]);
+            prop_assert_eq!(rows.dequantise(&[y], &[2f64.powi(-f)], &[b]), vec![expected]);
         }
     }
 }

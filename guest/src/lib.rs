@@ -21,6 +21,7 @@ pub mod mask;
 pub mod models;
 pub mod ops;
 pub mod projection;
+pub mod rehearsal;
 pub mod sampling;
 pub mod session;
 pub mod setup;

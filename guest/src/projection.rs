@@ -5,10 +5,11 @@ use crate::{
     counters::Counters,
     fixed_point::{FixedRows, NotFinite},
     glimpse::GlimpseSlot,
-    mask::Masking,
+    mask::{Masking, NoMasks},
     world::{HostFailure, World},
 };
-use talaria_arithmetic::fixed_point::power_of_two;
+use serde::{Deserialize, Serialize};
+use talaria_arithmetic::{exactness::delta_bits, fixed_point::power_of_two};
 use talaria_wire::manifest::{self, Role};
 
 /// One projection `y (rows,n) = x (rows,k) @ W`.
@@ -21,8 +22,12 @@ pub struct Projection {
     pub k: usize,
     /// Outputs.
     pub n: usize,
+    /// Outputs of a product as it is asked for: n, or n for each int8 plane.
+    pub outputs: usize,
     /// Bits b_x of a row.
     pub row_bits: u32,
+    /// Largest sum of weight magnitudes in a column of one plane.
+    pub plane_l1: u64,
     /// Whether rows are one-hot.
     pub is_embedding: bool,
     /// `2^-f` of each output (n,).
@@ -34,19 +39,16 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// From the manifest's entry, what was measured and what is to be checked.
-    pub fn new(
-        index: u32,
-        entry: &manifest::Projection,
-        row_bits: u32,
-        check: CheckVectors,
-    ) -> Self {
+    /// From the manifest's entry and what was measured.
+    pub fn new(index: u32, entry: &manifest::Projection, measured: Measured) -> Self {
         Self {
             index,
             name: name(entry),
             k: entry.k as usize,
             n: entry.n as usize,
-            row_bits,
+            outputs: measured.check.outputs(),
+            row_bits: measured.row_bits,
+            plane_l1: measured.plane_l1,
             is_embedding: entry.role == Role::Embedding,
             column_scales: entry
                 .exponents
@@ -54,9 +56,25 @@ impl Projection {
                 .map(|f| power_of_two(-i32::from(*f)))
                 .collect(),
             bias: entry.bias.clone(),
-            check,
+            check: measured.check,
         }
     }
+
+    /// d of the scale `Delta = 2^d` under module-LWE masks.
+    pub fn delta_bits(&self) -> u32 {
+        delta_bits(self.plane_l1)
+    }
+}
+
+/// What the pass of a matrix's weights found.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Measured {
+    /// Secret check vectors.
+    pub check: CheckVectors,
+    /// Bits b_x of a row.
+    pub row_bits: u32,
+    /// Largest sum of weight magnitudes in a column of one plane.
+    pub plane_l1: u64,
 }
 
 /// `layer 3 qkv`, `embedding`, `lm_head`.
@@ -84,6 +102,9 @@ pub enum ProjectError {
     /// The row cannot be sent.
     #[error(transparent)]
     NotFinite(#[from] NotFinite),
+    /// The row cannot be masked.
+    #[error(transparent)]
+    NoMasks(#[from] NoMasks),
 }
 
 /// Residues of one call, up and down, for all rows and one host: larger batches go in several calls.
@@ -131,7 +152,7 @@ impl Projector<'_> {
         rows: usize,
         fixed: impl Fn(core::ops::Range<usize>) -> Result<FixedRows, NotFinite>,
     ) -> Result<Vec<f32>, ProjectError> {
-        let per_call = (CALL_RESIDUES / (2 * projection.k.max(projection.n))).max(1);
+        let per_call = (CALL_RESIDUES / (2 * projection.k.max(projection.outputs))).max(1);
         let mut y = Vec::with_capacity(rows * projection.n);
         for start in (0..rows).step_by(per_call) {
             let x = fixed(start..rows.min(start + per_call))?;
@@ -142,7 +163,7 @@ impl Projector<'_> {
 
     /// 1 mask, 2 send, 3 check, 4 unmask, 5 back to floats.
     fn call(&mut self, projection: &Projection, x: &FixedRows) -> Result<Vec<f32>, ProjectError> {
-        let sealed = self.masking.mask(projection, x, self.world);
+        let sealed = self.masking.mask(projection, x, self.world)?;
         self.glimpse.look(projection, x, sealed.rows());
         self.counters.projections += 1;
         self.counters.rows += x.rows() as u64;

@@ -5,13 +5,16 @@
 //! decode.
 
 use crate::{
-    check::{CheckVectors, Fold},
-    mask::{self, Masking, Remo},
-    projection::{Projection, name},
+    check::Fold,
+    mask::{self, Masking, ModuleLwe, Remo},
+    projection::{Measured, Projection, name},
     world::{HostFailure, World, fresh_seed},
 };
 use serde::{Deserialize, Serialize};
-use talaria_arithmetic::exactness::{self, MIN_ROW_BITS};
+use talaria_arithmetic::{
+    exactness::{self, MIN_ROW_BITS},
+    module_lwe::Parameters,
+};
 use talaria_wire::{
     digest::{ModelDigest, ModelHasher},
     manifest::{Manifest, ManifestError, Role},
@@ -23,6 +26,8 @@ use zeroize::{Zeroize, Zeroizing};
 pub enum Scheme {
     /// Two hosts.
     Shares,
+    /// One host, hidden under Module-LWE.
+    ModuleLwe,
     /// One host, the paper's.
     Remo,
     /// One host, none.
@@ -36,6 +41,10 @@ pub struct Options {
     pub scheme: Scheme,
     /// m / k of ReMO.
     pub remo_rank: f32,
+    /// Name of module-LWE's parameter set.
+    pub parameters: String,
+    /// Key of module-LWE's public polynomials.
+    pub public_seed: [u8; 32],
     /// Refuse any other model.
     pub expected_digest: Option<[u8; 32]>,
     /// Most rows of one forward pass.
@@ -111,7 +120,7 @@ pub struct Ingest {
     /// The column that is coming, (k,), partly filled.
     column: Vec<u8>,
     fold: Fold,
-    done: Vec<(CheckVectors, u32)>,
+    done: Vec<Measured>,
     /// A fresh key for the check vectors of each matrix.
     keys: Vec<Zeroizing<[u8; 32]>>,
 }
@@ -137,8 +146,8 @@ impl Ingest {
             .iter()
             .map(|_| fresh_seed(world))
             .collect();
+        let fold = options.fold(&manifest, 0, &keys);
         let first = &manifest.projections[0];
-        let fold = Fold::new(&keys[0], first.k as usize, first.n as usize);
         Ok(Self {
             hasher: ModelHasher::new(&manifest_bytes),
             column: Vec::with_capacity(first.k as usize),
@@ -182,11 +191,17 @@ impl Ingest {
 
     fn column_done(&mut self, column: &[u8]) -> Result<(), SetupError> {
         let planes = self.manifest.weights.planes();
-        // W = 256 * hi + lo, or the single plane.
-        let factor = if self.at.plane + 1 < planes { 256 } else { 1 };
-        self.fold.column(self.at.column, factor, column);
+        let n = self.manifest.projections[self.at.projection].n as usize;
+        if self.options.scheme.planes_apart() {
+            let output = self.at.plane * n + self.at.column;
+            self.fold.column(output, 1, column);
+        } else {
+            // W = 256 * hi + lo, or the single plane.
+            let factor = if self.at.plane + 1 < planes { 256 } else { 1 };
+            self.fold.column(self.at.column, factor, column);
+        }
         self.at.column += 1;
-        if self.at.column == self.manifest.projections[self.at.projection].n as usize {
+        if self.at.column == n {
             (self.at.column, self.at.plane) = (0, self.at.plane + 1);
         }
         if self.at.plane == planes {
@@ -201,25 +216,23 @@ impl Ingest {
             projection: self.at.projection + 1,
             ..Place::default()
         };
-        let next = self.manifest.projections.get(self.at.projection);
-        let next = match next {
-            Some(next) => Fold::new(
-                &self.keys[self.at.projection],
-                next.k as usize,
-                next.n as usize,
-            ),
-            None => Fold::new(&[0; 32], 0, 0),
-        };
+        let next = self
+            .options
+            .fold(&self.manifest, self.at.projection, &self.keys);
         let (check, l1) = core::mem::replace(&mut self.fold, next).finish();
         let bits = match entry.role {
             // One-hot rows: X is 0 or 1.
-            Role::Embedding => 2,
-            _ => exactness::row_bits(l1).ok_or_else(|| SetupError::TooWide {
+            Role::Embedding => Some(2).filter(|_| exactness::one_hot_fits(l1)),
+            _ => exactness::row_bits(l1),
+        };
+        self.done.push(Measured {
+            check,
+            row_bits: bits.ok_or_else(|| SetupError::TooWide {
                 name: name(entry),
                 l1,
             })?,
-        };
-        self.done.push((check, bits));
+            plane_l1: l1,
+        });
         Ok(())
     }
 
@@ -252,7 +265,40 @@ impl Ingest {
     }
 }
 
+impl Scheme {
+    /// Whether products are asked for plane by plane.
+    fn planes_apart(self) -> bool {
+        self == Self::ModuleLwe
+    }
+}
+
 impl Options {
+    /// The fold of a matrix, an empty one after the last.
+    fn fold(&self, manifest: &Manifest, projection: usize, keys: &[Zeroizing<[u8; 32]>]) -> Fold {
+        match manifest.projections.get(projection) {
+            Some(entry) => {
+                let outputs = self.outputs(manifest, entry.n);
+                Fold::new(&keys[projection], entry.k as usize, outputs)
+            }
+            None => Fold::new(&[0; 32], 0, 0),
+        }
+    }
+
+    /// Outputs of a product of a matrix with n outputs as it is asked for.
+    fn outputs(&self, manifest: &Manifest, n: u32) -> usize {
+        match self.scheme.planes_apart() {
+            true => n as usize * manifest.weights.planes(),
+            false => n as usize,
+        }
+    }
+
+    fn parameters(&self) -> Result<&'static Parameters, SetupError> {
+        Parameters::find(&self.parameters).ok_or_else(|| {
+            let found = &self.parameters;
+            SetupError::Option(format!("module-lwe has no parameter set {found:?}"))
+        })
+    }
+
     fn validate(&self) -> Result<(), SetupError> {
         if !(1..=MAX_BATCH_ROWS).contains(&self.max_batch_rows) {
             let rows = self.max_batch_rows;
@@ -265,6 +311,9 @@ impl Options {
             return Err(SetupError::Option(format!(
                 "remo-rank = {rank}, expected a fraction above 0 and at most 1"
             )));
+        }
+        if self.scheme == Scheme::ModuleLwe {
+            self.parameters()?;
         }
         Ok(())
     }
@@ -291,7 +340,7 @@ struct Snapshot {
     manifest: Vec<u8>,
     options: Options,
     digest: [u8; 32],
-    checks: Vec<(CheckVectors, u32)>,
+    measured: Vec<Measured>,
 }
 
 impl Ready {
@@ -300,18 +349,22 @@ impl Ready {
         manifest_bytes: Vec<u8>,
         options: Options,
         digest: ModelDigest,
-        checks: Vec<(CheckVectors, u32)>,
+        measured: Vec<Measured>,
         world: &mut dyn World,
     ) -> Result<Self, SetupError> {
         let projections: Vec<_> = (0..)
             .zip(&manifest.projections)
-            .zip(checks)
-            .map(|((index, entry), (check, bits))| Projection::new(index, entry, bits, check))
+            .zip(measured)
+            .map(|((index, entry), measured)| Projection::new(index, entry, measured))
             .collect();
         // ReMO checks its host by fetching R_pub, every other scheme by a probe of each matrix.
         let masking = match options.scheme {
             Scheme::Shares => Masking::Shares,
             Scheme::DangerousPlaintext => Masking::DangerousPlaintext,
+            Scheme::ModuleLwe => Masking::ModuleLwe(ModuleLwe {
+                parameters: options.parameters()?,
+                public_seed: options.public_seed,
+            }),
             Scheme::Remo => Masking::Remo(
                 Remo::set_up(options.remo_rank, &projections, world).map_err(SetupError::Remo)?,
             ),
@@ -333,16 +386,16 @@ impl Ready {
 
     /// For [`Ready::restore`].
     pub fn snapshot(&self) -> Vec<u8> {
-        let checks = self
-            .projections
-            .iter()
-            .map(|p| (p.check.clone(), p.row_bits))
-            .collect();
+        let measured = |p: &Projection| Measured {
+            check: p.check.clone(),
+            row_bits: p.row_bits,
+            plane_l1: p.plane_l1,
+        };
         let snapshot = Snapshot {
             manifest: self.manifest_bytes.clone(),
             options: self.options.clone(),
             digest: self.digest.0,
-            checks,
+            measured: self.projections.iter().map(measured).collect(),
         };
         postcard::to_allocvec(&snapshot).expect("plain data always serialises")
     }
@@ -354,15 +407,18 @@ impl Ready {
         let snapshot = snapshot.map_err(|e| SetupError::Snapshot(e.to_string()))?;
         let manifest = Manifest::from_bytes(&snapshot.manifest)?;
         snapshot.options.validate()?;
-        let fit = snapshot.checks.len() == manifest.projections.len()
+        let fits = |(p, measured): (&talaria_wire::manifest::Projection, &Measured)| {
+            let outputs = snapshot.options.outputs(&manifest, p.n);
+            measured.check.has_shape(p.k as usize, outputs)
+                && (2..=exactness::MAX_ROW_BITS).contains(&measured.row_bits)
+                && exactness::one_hot_fits(measured.plane_l1)
+        };
+        let fit = snapshot.measured.len() == manifest.projections.len()
             && manifest
                 .projections
                 .iter()
-                .zip(&snapshot.checks)
-                .all(|(p, (check, bits))| {
-                    check.has_shape(p.k as usize, p.n as usize)
-                        && (2..=exactness::MAX_ROW_BITS).contains(bits)
-                });
+                .zip(&snapshot.measured)
+                .all(fits);
         if !fit {
             return Err(SetupError::Snapshot(
                 "its check vectors belong to another model".into(),
@@ -374,7 +430,7 @@ impl Ready {
             snapshot.manifest,
             snapshot.options,
             digest,
-            snapshot.checks,
+            snapshot.measured,
             world,
         )
     }

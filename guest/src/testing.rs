@@ -1,7 +1,7 @@
 //! A tiny random model and honest hosts in memory, for unit tests.
 
 use crate::{
-    mask::{MaskedRows, MintedMask, Shipment},
+    mask::{Batch, MaskedRows, MintedMasks, Shipment},
     setup::{Ingest, Options, Ready, Scheme, SetupError},
     world::{HostFailure, World},
 };
@@ -9,7 +9,14 @@ use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng, SeedableRng},
 };
-use talaria_arithmetic::{PRIMES, keystream, residue};
+use std::collections::{HashMap, VecDeque};
+use talaria_arithmetic::{
+    PRIMES,
+    fixed_point::split_planes,
+    keystream,
+    module_lwe::{LANES, Parameters, PublicPolynomials},
+    residue,
+};
 use talaria_wire::manifest::{
     Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeScaling, WeightFormat,
 };
@@ -27,7 +34,10 @@ pub struct TestWorld {
     pub seen: Vec<(u32, Vec<Vec<u32>>)>,
     /// Changes answers before the payload gets them.
     pub tamper: Box<Tamper>,
-    pub supply: Vec<MintedMask>,
+    /// Rows of minted masks that were not drawn yet, by projection: mask and correction.
+    pub supply: HashMap<u32, VecDeque<(Vec<u32>, Vec<u32>)>>,
+    /// A and R_pub of a projection, once they were needed.
+    public: HashMap<u32, [PublicPolynomials; 2]>,
     pub quarantined: Vec<u32>,
 }
 
@@ -102,7 +112,8 @@ impl TestWorld {
             rng,
             seen: Vec::new(),
             tamper: Box::new(|_| {}),
-            supply: Vec::new(),
+            supply: HashMap::new(),
+            public: HashMap::new(),
             quarantined: Vec::new(),
         }
     }
@@ -111,13 +122,56 @@ impl TestWorld {
     pub fn planes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for matrix in &self.weights[0] {
-            let planes = matrix
-                .iter()
-                .map(|w| talaria_arithmetic::fixed_point::split_planes(*w));
+            let planes = matrix.iter().map(|w| split_planes(*w));
             out.extend(planes.clone().map(|(hi, _)| hi as u8));
             out.extend(planes.map(|(_, lo)| lo as u8));
         }
         out
+    }
+
+    /// A batch of masks of a projection, as a CVM host has it made.
+    pub fn mint(&mut self, projection: u32) {
+        let entry = &self.manifest.projections[projection as usize];
+        let (k, outputs) = (entry.k as usize, 2 * entry.n as usize);
+        let weights = planes_apart(&self.weights[0][projection as usize]);
+        let parameters = Parameters::find(PARAMETERS).unwrap();
+        self.public.entry(projection).or_insert_with(|| {
+            let mut public =
+                [k, outputs].map(|columns| PublicPolynomials::new(parameters, columns));
+            for row in 0..parameters.public_rows() {
+                let mut a = vec![0; 2 * k];
+                keystream::expand_row(&PUBLIC_SEED, row as u32, &mut a);
+                public[0].set_row(row, &a).unwrap();
+                public[1].set_row(row, &product(&a, &weights, k)).unwrap();
+            }
+            public
+        });
+        let [a, r_pub] = self.public.remove(&projection).unwrap();
+        let mut batch = Batch::begin(PARAMETERS, k as u32, outputs as u32, self).unwrap();
+        let mut minted = |polynomials: &PublicPolynomials, columns: usize, noisy: bool| {
+            let mut rows = vec![vec![0; 2 * columns]; parameters.degree];
+            for block in 0..polynomials.blocks() {
+                let block_of = polynomials.block(block);
+                let lanes = match noisy {
+                    true => batch.masks(block_of).unwrap(),
+                    false => batch.corrections(block_of).unwrap(),
+                };
+                let lane = block * LANES;
+                let width = LANES.min(columns - lane);
+                for (i, lanes) in lanes.chunks(LANES).enumerate() {
+                    let (prime, row) = (i / parameters.degree, i % parameters.degree);
+                    let to = &mut rows[row][prime * columns + lane..][..width];
+                    to.copy_from_slice(&lanes[..width]);
+                }
+            }
+            rows
+        };
+        let masks = minted(&a, k, true);
+        let corrections = minted(&r_pub, outputs, false);
+        assert!(batch.is_done());
+        let supply = self.supply.entry(projection).or_default();
+        supply.extend(masks.into_iter().zip(corrections));
+        self.public.insert(projection, [a, r_pub]);
     }
 
     pub fn ready(&mut self, scheme: Scheme) -> Ready {
@@ -135,10 +189,24 @@ impl TestWorld {
     }
 }
 
+pub const PARAMETERS: &str = "256x10";
+const PUBLIC_SEED: [u8; 32] = [5; 32];
+
+/// W (n,k) as its planes, (2n,k), most significant first.
+pub fn planes_apart(weights: &[i32]) -> Vec<i32> {
+    let planes = weights.iter().map(|w| split_planes(*w));
+    let (hi, lo): (Vec<i32>, Vec<i32>) = planes
+        .map(|(hi, lo)| (i32::from(hi), i32::from(lo)))
+        .unzip();
+    [hi, lo].concat()
+}
+
 pub fn options(scheme: Scheme) -> Options {
     Options {
         scheme,
         remo_rank: 0.5,
+        parameters: PARAMETERS.into(),
+        public_seed: PUBLIC_SEED,
         expected_digest: None,
         max_batch_rows: 8,
     }
@@ -173,7 +241,11 @@ impl World for TestWorld {
                 Shipment::Seed(seed) => keystream::expand_rows(seed, rows.rows() as usize, k),
             };
             assert_eq!(x.len(), rows.rows() as usize * 2 * k);
-            answers.push(product(&x, &self.weights[host][index], k));
+            let weights = &self.weights[host][index];
+            answers.push(match rows.planes_apart() {
+                true => product(&x, &planes_apart(weights), k),
+                false => product(&x, weights, k),
+            });
             seen.push(x);
         }
         self.seen.push((rows.projection(), seen));
@@ -185,9 +257,18 @@ impl World for TestWorld {
         self.quarantined.push(projection);
     }
 
-    fn draw(&mut self, _projection: u32, rows: u32) -> Vec<MintedMask> {
-        let count = self.supply.len().min(rows as usize);
-        self.supply.drain(..count).collect()
+    /// Never more than two at once, so that callers must come back.
+    fn draw(&mut self, projection: u32, rows: u32) -> Result<MintedMasks, String> {
+        if self.supply.entry(projection).or_default().is_empty() {
+            self.mint(projection);
+        }
+        let supply = self.supply.get_mut(&projection).unwrap();
+        let count = supply.len().min(rows.min(2) as usize);
+        let (masks, corrections): (Vec<_>, Vec<_>) = supply.drain(..count).unzip();
+        Ok(MintedMasks {
+            masks: masks.concat().into(),
+            corrections: corrections.concat().into(),
+        })
     }
 
     fn entropy(&mut self, bytes: &mut [u8]) {

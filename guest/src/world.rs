@@ -2,7 +2,7 @@
 //!
 //! The component implements it with its bindings ([`crate::component`]); tests with integers in memory.
 
-use crate::mask::{MaskedRows, MintedMask};
+use crate::mask::{MaskedRows, MintedMasks};
 
 /// What a host failed at. Says nothing of the rows.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,8 +23,9 @@ pub trait World {
     /// Says that products of this projection failed the check.
     fn quarantine(&mut self, projection: u32);
 
-    /// Takes up to `rows` masks minted ahead.
-    fn draw(&mut self, projection: u32, rows: u32) -> Vec<MintedMask>;
+    /// Takes at least one and at most `rows` masks minted ahead; waits for them. The error is for people:
+    /// minting ended.
+    fn draw(&mut self, projection: u32, rows: u32) -> Result<MintedMasks, String>;
 
     /// Fills `bytes` from the CVM's generator.
     fn entropy(&mut self, bytes: &mut [u8]);

@@ -5,16 +5,23 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use talaria_arithmetic::module_lwe::Parameters;
+
 use crate::error::CvmError;
 
 /// All that a payload of 32-bit memory can address.
 pub(crate) const MAX_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Seed of module-lwe's public polynomials where the deployment chooses none: it stands for itself.
+pub const DEFAULT_PUBLIC_SEED: &[u8; 32] = b"talaria module-lwe: public A, v1";
 
 /// How rows are hidden from the GPU hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masking {
     /// Two hosts, additive shares: perfect unless both collude.
     Shares,
+    /// One host, masks minted ahead: hidden under Module-LWE.
+    ModuleLwe,
     /// One host, the paper's ReMO: leaks what lies outside the row space of its public matrix.
     Remo,
     /// One host that sees every row. For tests and benchmarks.
@@ -23,12 +30,18 @@ pub enum Masking {
 
 impl Masking {
     /// Every scheme.
-    pub const ALL: [Masking; 3] = [Self::Shares, Self::Remo, Self::DangerousPlaintext];
+    pub const ALL: [Masking; 4] = [
+        Self::Shares,
+        Self::ModuleLwe,
+        Self::Remo,
+        Self::DangerousPlaintext,
+    ];
 
     /// Name as on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Shares => "shares",
+            Self::ModuleLwe => "module-lwe",
             Self::Remo => "remo",
             Self::DangerousPlaintext => "dangerous-plaintext",
         }
@@ -38,7 +51,15 @@ impl Masking {
     pub const fn hosts(self) -> usize {
         match self {
             Self::Shares => 2,
-            Self::Remo | Self::DangerousPlaintext => 1,
+            Self::ModuleLwe | Self::Remo | Self::DangerousPlaintext => 1,
+        }
+    }
+
+    /// The scheme that hides everything from `hosts` GPU hosts: from one under Module-LWE.
+    pub const fn default_for(hosts: usize) -> Self {
+        match hosts {
+            1 => Self::ModuleLwe,
+            _ => Self::Shares,
         }
     }
 }
@@ -100,15 +121,21 @@ pub struct CvmConfig {
     pub hosts: Vec<String>,
     /// Payload instances that serve sessions, one thread each.
     pub engines: usize,
-    /// Payload instances that mint masks ahead, one thread each.
+    /// Payload instances that mint masks ahead, one thread each; used by module-lwe only.
     pub minting: usize,
+    /// Parameter set of module-lwe; ignored elsewhere.
+    pub parameters: &'static Parameters,
+    /// Seed of module-lwe's public polynomials, the deployment's choice, never a GPU host's.
+    pub public_seed: [u8; 32],
+    /// Most bytes of masks and public matrices outside the payload; none: what the system has free.
+    pub mask_memory: Option<u64>,
     /// Most rows of one projection call.
     pub max_batch_rows: u32,
     /// How long what may take.
     pub deadlines: Deadlines,
     /// Most bytes of memory of one instance, at most 4 GiB.
     pub memory_limit: u64,
-    /// Where the caller keeps compiled code ([`crate::Payload::load`]); unused once it is loaded.
+    /// Where compiled code ([`crate::Payload::load`]) and R_pub are kept; none: nowhere.
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -120,7 +147,10 @@ impl Default for CvmConfig {
             expected_digest: None,
             hosts: Vec::new(),
             engines: 1,
-            minting: 0,
+            minting: 1,
+            parameters: Parameters::default_set(),
+            public_seed: *DEFAULT_PUBLIC_SEED,
+            mask_memory: None,
             max_batch_rows: 256,
             deadlines: Deadlines::default(),
             memory_limit: MAX_MEMORY_BYTES,
@@ -144,6 +174,10 @@ impl CvmConfig {
         check(self.remo_rank > 0.0 && self.remo_rank <= 1.0, || {
             format!("remo rank {} is not in (0, 1]", self.remo_rank)
         })?;
+        check(
+            self.masking != Masking::ModuleLwe || self.minting > 0,
+            || "masking module-lwe needs at least one minting instance".into(),
+        )?;
         check(self.engines > 0, || "at least one engine is needed".into())?;
         check(self.max_batch_rows > 0, || {
             "a batch needs at least one row".into()
@@ -195,6 +229,7 @@ mod tests {
         assert!(bad(|c| c.masking = Masking::Remo).contains("needs 1 GPU host, 2 given"));
         assert!(bad(|c| c.remo_rank = f32::NAN).contains("rank"));
         assert!(bad(|c| c.remo_rank = 0.0).contains("rank"));
+        assert!(bad(|c| (c.masking, c.minting) = (Masking::ModuleLwe, 0)).contains("1 GPU host"));
         assert!(bad(|c| c.engines = 0).contains("engine"));
         assert!(bad(|c| c.max_batch_rows = 0).contains("row"));
         assert!(bad(|c| c.memory_limit = (4 << 30) + 1).contains("4096 MiB"));

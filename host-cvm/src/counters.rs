@@ -25,6 +25,12 @@ pub struct Counters {
     pub wait_ns: u64,
     /// Microseconds that GPU hosts computed by their own account, the slowest host of each call.
     pub gpu_us: u64,
+    /// Draws from pools of minted masks.
+    pub draws: u64,
+    /// Draws that found the pool empty and waited.
+    pub empty_draws: u64,
+    /// Nanoseconds that they waited.
+    pub empty_ns: u64,
 }
 
 /// Counters of one instance, written by its thread.
@@ -36,6 +42,9 @@ pub(crate) struct InstanceCounters {
     pub guest_ns: AtomicU64,
     pub wait_ns: AtomicU64,
     pub gpu_us: AtomicU64,
+    draws: AtomicU64,
+    empty_draws: AtomicU64,
+    empty_ns: AtomicU64,
     payload: Mutex<PayloadCounts>,
 }
 
@@ -55,6 +64,15 @@ impl InstanceCounters {
     pub fn count_wait(&self, wait: Duration, gpu_us: u64) {
         self.wait_ns.fetch_add(nanos(wait), Relaxed);
         self.gpu_us.fetch_add(gpu_us, Relaxed);
+    }
+
+    /// A draw of masks; what is below a millisecond is no wait.
+    pub fn count_draw(&self, waited: Duration) {
+        self.draws.fetch_add(1, Relaxed);
+        if waited >= Duration::from_millis(1) {
+            self.empty_draws.fetch_add(1, Relaxed);
+            self.empty_ns.fetch_add(nanos(waited), Relaxed);
+        }
     }
 
     pub fn count_step(&self, guest: Duration) {
@@ -90,6 +108,9 @@ impl InstanceCounters {
             guest_ns: self.guest_ns.load(Relaxed),
             wait_ns: self.wait_ns.load(Relaxed),
             gpu_us: self.gpu_us.load(Relaxed),
+            draws: self.draws.load(Relaxed),
+            empty_draws: self.empty_draws.load(Relaxed),
+            empty_ns: self.empty_ns.load(Relaxed),
         }
     }
 
@@ -113,6 +134,9 @@ impl Counters {
             guest_ns: f(self.guest_ns, other.guest_ns),
             wait_ns: f(self.wait_ns, other.wait_ns),
             gpu_us: f(self.gpu_us, other.gpu_us),
+            draws: f(self.draws, other.draws),
+            empty_draws: f(self.empty_draws, other.empty_draws),
+            empty_ns: f(self.empty_ns, other.empty_ns),
         }
     }
 

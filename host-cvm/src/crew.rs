@@ -13,13 +13,13 @@ use crate::engine::EngineHandle;
 use crate::instance::Blueprint;
 use crate::link::{HostAddress, LinkPlan, Shape};
 use crate::payload::Payload;
-use crate::pool::Pools;
+use crate::pool::{MaskShape, Pools};
 
 /// All instances. Dropping it tells them to stop, and does not wait.
 pub(crate) struct Crew {
     pub engines: Vec<EngineHandle>,
     pub minters: Vec<JoinHandle<()>>,
-    pools: Arc<Pools>,
+    pub pools: Arc<Pools>,
     quarantined: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
 }
@@ -35,7 +35,12 @@ impl Crew {
         let (stop, stopped) = watch::channel(false);
         let quarantined = Arc::new(AtomicBool::new(false));
         let shapes = Shape::all(manifest);
-        let pools = Arc::new(Pools::new(shapes.clone(), config.max_batch_rows as usize));
+        let mask_shape = |shape: &Shape| MaskShape {
+            k: shape.k,
+            outputs: shape.outputs(true),
+        };
+        let mask_shapes = shapes.iter().map(mask_shape).collect();
+        let pools = Arc::new(Pools::new(mask_shapes, config.parameters.degree));
         let blueprint = Blueprint {
             payload: payload.clone(),
             links: LinkPlan {
@@ -84,7 +89,7 @@ impl Crew {
 
     fn stop(&self) {
         self.stop.send_replace(true);
-        self.pools.close();
+        self.pools.end("the CVM is shutting down");
         self.engines.iter().for_each(EngineHandle::stop);
     }
 }

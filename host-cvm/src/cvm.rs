@@ -1,31 +1,21 @@
 //! A CVM without its enclosure: payload instances, their links to GPU hosts, sessions.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
 
-use crate::bindings::exports::talaria::payload::engine;
-use crate::config::CvmConfig;
+use crate::config::{CvmConfig, Masking};
 use crate::counters::Counters;
 use crate::crew::Crew;
 use crate::engine::{EngineHandle, Snapshot};
 use crate::error::CvmError;
 use crate::instance::Blueprint;
+use crate::memory;
 use crate::minter;
 use crate::payload::Payload;
+use crate::public::{PublicMatrices, Source};
 use crate::session::{Request, Session};
-use crate::setup::{self, Served, SetupProgress, Summary};
-
-/// Parts of a projection call that can be run by themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Masking of rows.
-    Mask,
-    /// Integrity check of products.
-    Check,
-    /// Removal of masks.
-    Unmask,
-}
+use crate::setup::{self, MaskFacts, Served, SetupProgress, Summary};
 
 /// One activation row as the payload knows it and as each GPU host saw it, for demonstrations.
 #[derive(Clone, PartialEq)]
@@ -67,7 +57,7 @@ impl Cvm {
     pub async fn start(
         payload: &Payload,
         config: CvmConfig,
-        progress: impl FnMut(SetupProgress) + Send,
+        mut progress: impl FnMut(SetupProgress) + Send,
     ) -> Result<Self, CvmError> {
         config.validate()?;
         let hosts = setup::addresses(&config)?;
@@ -78,15 +68,38 @@ impl Cvm {
         let snapshot = Snapshot::default();
         let first = EngineHandle::spawn(0, blueprint.clone(), snapshot.clone()).await?;
         crew.engines.push(first);
-        let summary = setup::run(&crew.engines[0], served, &config, payload, progress).await?;
+        let minted = config.masking == Masking::ModuleLwe;
+        // Before anything large is fetched: it may not fit.
+        let reserve =
+            || memory::reserve(config.parameters, crew.pools.shapes(), config.mask_memory);
+        let memory = minted.then(reserve).transpose()?;
+        let engine = &crew.engines[0];
+        let mut summary = setup::run(engine, served, &config, payload, &mut progress).await?;
         let secrets = crew.engines[0].run(|instance| instance.snapshot()).await?;
         let _ = snapshot.set(secrets);
 
         let more = (1..config.engines).map(|i| restored(i, blueprint.clone(), snapshot.clone()));
         crew.engines.extend(try_join_all(more).await?);
-        for index in 0..config.minting {
-            let minter = minter::spawn(index, blueprint.clone(), snapshot.clone()).await?;
-            crew.minters.push(minter);
+        if let Some(memory) = memory {
+            let source = Source {
+                parameters: config.parameters,
+                seed: config.public_seed,
+                shapes: crew.pools.shapes().clone(),
+                model_digest: summary.model_digest,
+            };
+            let dir = config.cache_dir.as_deref();
+            let obtained = PublicMatrices::obtain(&crew.engines[0], source, dir, &mut progress);
+            let (public, public_rows) = obtained.await?;
+            summary.masks = Some(MaskFacts {
+                parameters: config.parameters,
+                memory,
+                public_rows,
+            });
+            let public = Arc::new(public);
+            for index in 0..config.minting {
+                let minter = minter::spawn(index, blueprint.clone(), public.clone()).await?;
+                crew.minters.push(minter);
+            }
         }
         let baseline = crew.counters();
         Ok(Self {
@@ -122,25 +135,18 @@ impl Cvm {
         self.crew.counters().since(self.baseline)
     }
 
-    /// Computes one part of a projection call on made-up rows; how long it took. Sends nothing.
+    /// Waits until pools of minted masks are full; at once if the masking has none.
     ///
     /// # Errors
-    /// [`CvmError::Request`] if there is no such projection, or the masking has no such part.
-    pub async fn rehearse(
-        &self,
-        part: Part,
-        projection: u32,
-        rows: u32,
-    ) -> Result<Duration, CvmError> {
-        let part = match part {
-            Part::Mask => engine::Part::Mask,
-            Part::Check => engine::Part::Check,
-            Part::Unmask => engine::Part::Unmask,
-        };
-        let engine = self.crew.engines.first().ok_or(CvmError::Stopped)?;
-        engine
-            .run(move |instance| instance.rehearse(part, projection, rows))
-            .await
+    /// [`CvmError::Internal`] if minting ended.
+    pub async fn warm_up(&self) -> Result<(), CvmError> {
+        if self.summary.masks.is_none() {
+            return Ok(());
+        }
+        let pools = self.crew.pools.clone();
+        let full = tokio::task::spawn_blocking(move || pools.wait_until_full()).await;
+        full.map_err(|_| CvmError::Stopped)?
+            .map_err(CvmError::Internal)
     }
 
     /// Keeps the first elements of the first row of the next projection call of each engine.

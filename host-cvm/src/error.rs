@@ -78,6 +78,21 @@ pub enum CvmError {
         /// The limit.
         limit_mib: u64,
     },
+    /// Masks do not fit the CVM's memory.
+    #[error(
+        "masking module-lwe with parameter set {parameters} needs {needed} of memory beside the payload, \
+         {available} are available: {advice}"
+    )]
+    MaskMemory {
+        /// Name of the parameter set.
+        parameters: &'static str,
+        /// What it needs.
+        needed: crate::memory::MaskMemory,
+        /// What there is.
+        available: String,
+        /// What to do.
+        advice: String,
+    },
     /// The CVM was shut down.
     #[error("the CVM was shut down")]
     Stopped,

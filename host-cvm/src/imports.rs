@@ -19,12 +19,13 @@ impl weighted::Host for GuestState {
         &mut self,
         projection: u32,
         rows: u32,
+        planes_apart: bool,
         shipments: Vec<weighted::Shipment>,
     ) -> Result<Vec<Vec<u32>>, weighted::HostFailure> {
         let _span = tracing::debug_span!("project", projection, rows).entered();
         let started = Instant::now();
         let bodies = shipments.into_iter().map(RowBody::from).collect();
-        let answer = self.links.project(projection, rows, bodies);
+        let answer = self.links.project(projection, rows, planes_apart, bodies);
         let wait = started.elapsed();
         self.clock.wait(wait);
         let answer = answer?;
@@ -42,8 +43,14 @@ impl weighted::Host for GuestState {
 }
 
 impl mask_supply::Host for GuestState {
-    fn draw(&mut self, projection: u32, rows: u32) -> Vec<mask_supply::MintedMask> {
-        self.pools.draw(projection, rows)
+    fn draw(&mut self, projection: u32, rows: u32) -> Result<mask_supply::MintedMasks, String> {
+        let drawn = self.pools.draw(projection, rows, self.patience)?;
+        self.clock.wait(drawn.waited);
+        self.counters.count_draw(drawn.waited);
+        Ok(mask_supply::MintedMasks {
+            masks: drawn.minted.masks,
+            corrections: drawn.minted.corrections,
+        })
     }
 }
 
@@ -84,10 +91,10 @@ impl From<LinkError> for weighted::HostFailure {
     }
 }
 
-/// A mask is for one row: what is left of it on this side goes with it.
-impl Drop for mask_supply::MintedMask {
+/// Masks are for one row each: what is left of them on this side goes with them.
+impl Drop for mask_supply::MintedMasks {
     fn drop(&mut self) {
-        self.mask.zeroize();
-        self.correction.zeroize();
+        self.masks.zeroize();
+        self.corrections.zeroize();
     }
 }

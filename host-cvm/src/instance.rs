@@ -7,14 +7,13 @@ use wasmtime::{Store, Trap};
 use zeroize::Zeroizing;
 
 use crate::bindings;
-use crate::bindings::exports::talaria::payload::{engine, setup};
-use crate::bindings::talaria::payload::mask_supply::MintedMask;
+use crate::bindings::exports::talaria::payload::{engine, rehearsal, setup};
 use crate::config::SETUP_FACTOR;
 use crate::counters::InstanceCounters;
 use crate::error::CvmError;
 use crate::link::{LinkPlan, Links};
 use crate::payload::Payload;
-use crate::pool::Pools;
+use crate::pool::{Lanes, MaskShape, Pools};
 use crate::store::{CallClock, GuestState, MemoryLimit};
 
 /// What every instance of one CVM is made with.
@@ -40,6 +39,7 @@ impl Instance {
         let state = GuestState {
             links: links.map_err(|e| CvmError::Internal(format!("no runtime: {e}")))?,
             pools: blueprint.pools.clone(),
+            patience: blueprint.links.deadlines.project,
             counters,
             clock: CallClock::new(),
             memory: MemoryLimit::new(blueprint.memory_limit),
@@ -145,16 +145,24 @@ impl Instance {
         Ok([counted.projections, counted.rows, counted.checks])
     }
 
-    pub fn rehearse(
+    pub fn begin_rehearsal(
         &mut self,
-        part: engine::Part,
-        projection: u32,
+        masking: setup::Masking,
+        remo_rank: f32,
+        matrix: rehearsal::Matrix,
         rows: u32,
-    ) -> Result<Duration, CvmError> {
-        let rehearsed = self.call("engine.rehearse", 1, |exports, store| {
-            exports
-                .talaria_payload_engine()
-                .call_rehearse(store, part, projection, rows)
+    ) -> Result<(), CvmError> {
+        let begun = self.call("rehearsal.begin", SETUP_FACTOR, |exports, store| {
+            let rehearsal = exports.talaria_payload_rehearsal();
+            rehearsal.call_begin(store, masking, remo_rank, matrix, rows)
+        });
+        begun?.map_err(CvmError::Request)
+    }
+
+    /// How long the part took.
+    pub fn rehearse(&mut self, part: rehearsal::Part) -> Result<Duration, CvmError> {
+        let rehearsed = self.call("rehearsal.run", 1, |exports, store| {
+            exports.talaria_payload_rehearsal().call_run(store, part)
         });
         rehearsed?.map_err(CvmError::Request)?;
         Ok(self.computed())
@@ -174,13 +182,60 @@ impl Instance {
         })
     }
 
-    pub fn mint(&mut self, projection: u32, rows: u32) -> Result<Vec<MintedMask>, CvmError> {
-        let minted = self.call("minting.mint", 1, |exports, store| {
+    pub fn fetch_public_rows(
+        &mut self,
+        projection: usize,
+        first: usize,
+        rows: usize,
+    ) -> Result<Vec<u32>, CvmError> {
+        self.call_setup("setup.fetch-public-rows", |exports, store| {
+            exports.talaria_payload_setup().call_fetch_public_rows(
+                store,
+                projection as u32,
+                first as u32,
+                rows as u32,
+            )
+        })
+    }
+
+    pub fn check_public_rows(
+        &mut self,
+        projection: usize,
+        first: usize,
+        kept: &[u32],
+    ) -> Result<bool, CvmError> {
+        self.call_setup("setup.check-public-rows", |exports, store| {
+            let setup = exports.talaria_payload_setup();
+            setup.call_check_public_rows(store, projection as u32, first as u32, kept)
+        })
+    }
+
+    pub fn begin_batch(&mut self, parameters: &str, shape: MaskShape) -> Result<(), CvmError> {
+        let begun = self.call("minting.begin", 1, |exports, store| {
+            exports.talaria_payload_minting().call_begin(
+                store,
+                parameters,
+                shape.k as u32,
+                shape.outputs as u32,
+            )
+        });
+        begun?.map_err(CvmError::Internal)
+    }
+
+    pub fn mint_masks(&mut self, block: &[i32]) -> Result<Lanes, CvmError> {
+        let minted = self.call("minting.masks", 1, |exports, store| {
+            exports.talaria_payload_minting().call_masks(store, block)
+        });
+        minted?.map(Lanes::new).map_err(CvmError::Internal)
+    }
+
+    pub fn mint_corrections(&mut self, block: &[i32]) -> Result<Lanes, CvmError> {
+        let minted = self.call("minting.corrections", 1, |exports, store| {
             exports
                 .talaria_payload_minting()
-                .call_mint(store, projection, rows)
+                .call_corrections(store, block)
         });
-        minted?.map_err(CvmError::Internal)
+        minted?.map(Lanes::new).map_err(CvmError::Internal)
     }
 
     fn call_setup<R>(

@@ -4,6 +4,7 @@
 //! Cvm -- sessions --> engine threads -- one payload instance each -- streams --> GPU hosts
 //!                          ^ draw                                                  (masked rows only)
 //!                      pools <-- minting threads -- one payload instance each
+//!                                     ^ A, R_pub
 //! ```
 //!
 //! * [`payload`](Payload): checks a component's imports and exports, compiles, caches
@@ -28,21 +29,28 @@ mod fetch;
 mod imports;
 mod instance;
 mod link;
+mod memory;
 mod minter;
 mod payload;
 mod pool;
+mod public;
+mod rehearsal;
 mod session;
 mod setup;
 mod store;
 
-pub use config::{CvmConfig, Deadlines, Masking, SETUP_FACTOR};
+pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED, Deadlines, Masking, SETUP_FACTOR};
 pub use counters::Counters;
-pub use cvm::{Cvm, Glimpse, Part};
+pub use cvm::{Cvm, Glimpse};
 pub use error::CvmError;
 pub use link::{LinkError, LinkFailure};
+pub use memory::{MaskMemory, free_bytes};
 pub use payload::{Payload, PayloadError};
+pub use public::PublicRowsFrom;
+pub use rehearsal::{Matrix, Part, Rehearsal};
 pub use session::{Event, FinishReason, Message, Prompt, Request, Sampling, Session};
-pub use setup::{ProjectionFact, SetupProgress, Summary};
+pub use setup::{MaskFacts, ProjectionFact, SetupPhase, SetupProgress, Summary};
+pub use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
 
 /// The payload that was built with this crate: the bytes of a component, for [`Payload::load`].
 pub fn embedded_payload() -> &'static [u8] {

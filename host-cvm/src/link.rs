@@ -40,6 +40,8 @@ const MESSAGE_OVERHEAD: usize = 1 << 16;
 pub(crate) struct Shape {
     pub k: usize,
     pub n: usize,
+    /// int8 planes of a weight.
+    pub planes: usize,
 }
 
 impl Shape {
@@ -48,8 +50,17 @@ impl Shape {
         let shape = |p: &talaria_wire::manifest::Projection| Shape {
             k: p.k as usize,
             n: p.n as usize,
+            planes: manifest.weights.planes(),
         };
         manifest.projections.iter().map(shape).collect()
+    }
+
+    /// Outputs of a product, each plane by itself or all as one.
+    pub fn outputs(self, planes_apart: bool) -> usize {
+        match planes_apart {
+            true => self.planes * self.n,
+            false => self.n,
+        }
     }
 }
 
@@ -146,15 +157,18 @@ impl Links {
         &mut self,
         projection: u32,
         rows: u32,
+        planes_apart: bool,
         bodies: Vec<RowBody>,
     ) -> Result<Answer, LinkError> {
         let shape = self.check_request(projection, rows, &bodies)?;
-        let product_bytes = rows as usize * 2 * shape.n * RESIDUE_BYTES;
+        let outputs = shape.outputs(planes_apart);
+        let product_bytes = rows as usize * 2 * outputs * RESIDUE_BYTES;
         let until = Instant::now() + self.plan.deadlines.project;
         let calls = self.links.iter_mut().zip(bodies).map(|(link, body)| {
             let job = stream::Job {
                 projection,
                 rows,
+                planes_apart,
                 body: body.into(),
                 product_bytes,
                 until,

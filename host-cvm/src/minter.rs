@@ -6,23 +6,27 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::counters::InstanceCounters;
-use crate::engine::{Snapshot, spawn_thread};
+use crate::engine::spawn_thread;
 use crate::error::CvmError;
 use crate::instance::{Blueprint, Instance};
-use crate::pool::Pools;
+use crate::pool::{Batch, Pools};
+use crate::public::PublicMatrices;
 
 /// Starts a thread with an instance of its own.
 pub(crate) async fn spawn(
     index: usize,
     blueprint: Blueprint,
-    snapshot: Snapshot,
+    public: Arc<PublicMatrices>,
 ) -> Result<JoinHandle<()>, CvmError> {
     let (ready, started) = oneshot::channel();
-    let body = move || match restored(&blueprint, &snapshot) {
-        Err(error) => drop(ready.send(Err(error))),
-        Ok(instance) => {
-            let _ = ready.send(Ok(()));
-            mint(instance, &blueprint.pools);
+    let body = move || {
+        let counters = Arc::new(InstanceCounters::default());
+        match Instance::new(&blueprint, counters) {
+            Err(error) => drop(ready.send(Err(error))),
+            Ok(instance) => {
+                let _ = ready.send(Ok(()));
+                keep_full(instance, &blueprint.pools, &public);
+            }
         }
     };
     let thread = spawn_thread(format!("minting-{index}"), body)?;
@@ -30,32 +34,50 @@ pub(crate) async fn spawn(
     Ok(thread)
 }
 
-fn restored(blueprint: &Blueprint, snapshot: &Snapshot) -> Result<Instance, CvmError> {
-    let snapshot = snapshot.get().ok_or(CvmError::Stopped)?;
-    let mut instance = Instance::new(blueprint, Arc::new(InstanceCounters::default()))?;
-    instance.restore(snapshot)?;
-    Ok(instance)
-}
-
-/// Until the pools close, the masking turns out to need no minting, or the payload fails: engines
-/// then mint themselves.
-fn mint(mut instance: Instance, pools: &Pools) {
-    while let Some(order) = pools.order() {
-        let minted = instance.mint(order.projection as u32, order.rows as u32);
-        let masks = match minted {
-            Ok(masks) => masks,
+/// Until the pools end. A failure ends them: engines without masks must not wait for ever.
+fn keep_full(mut instance: Instance, pools: &Pools, public: &PublicMatrices) {
+    while let Some(projection) = pools.order() {
+        match mint(&mut instance, pools, public, projection) {
+            Ok(Some(batch)) => pools.deliver(projection, batch),
+            Ok(None) => return,
             Err(error) => {
                 tracing::error!(%error, "minting ended");
-                Vec::new()
+                return pools.end(&format!("minting ended: {error}"));
             }
-        };
-        let done = masks.is_empty();
-        if let Err(error) = pools.deliver(order, masks) {
-            tracing::error!(%error, "minting ended");
-            return;
-        }
-        if done {
-            return;
         }
     }
+}
+
+/// One batch; none if it is over meanwhile.
+fn mint(
+    instance: &mut Instance,
+    pools: &Pools,
+    public: &PublicMatrices,
+    projection: usize,
+) -> Result<Option<Batch>, CvmError> {
+    let shape = pools.shape(projection);
+    let (a, r_pub) = (public.a(), public.r_pub(projection));
+    let mut batch = Batch::new(public.parameters(), shape);
+    instance.begin_batch(public.parameters().name, shape)?;
+    for block in 0..shape.k.div_ceil(talaria_arithmetic::module_lwe::LANES) {
+        let lanes = instance.mint_masks(a.block(block))?;
+        in_place(batch.set_masks(block, &lanes))?;
+        if pools.is_over() {
+            return Ok(None);
+        }
+    }
+    for block in 0..r_pub.blocks() {
+        let lanes = instance.mint_corrections(r_pub.block(block))?;
+        in_place(batch.set_corrections(block, &lanes))?;
+        if pools.is_over() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(batch))
+}
+
+fn in_place(fits: bool) -> Result<(), CvmError> {
+    let reason = "minted masks have another shape than was asked for";
+    fits.then_some(())
+        .ok_or_else(|| CvmError::Internal(reason.into()))
 }

@@ -1,87 +1,211 @@
-//! Masks minted ahead: one bounded pool for each projection, filled by minting instances, drawn by
-//! engines. Each mask is handed out once; what is left at the end is zeroized.
+//! Masks minted ahead: for each projection a bounded pool of batches, filled by minting instances, drawn
+//! by engines. Each mask is handed out once and zeroized here; what is left at the end is zeroized too.
+//!
+//! Back-pressure goes both ways: a draw from an empty pool waits, minting pauses while no pool has room.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use crate::bindings::talaria::payload::mask_supply::MintedMask;
-use crate::link::Shape;
+use talaria_arithmetic::PRIMES;
+use talaria_arithmetic::module_lwe::{LANES, Parameters};
+use zeroize::{Zeroize, Zeroizing};
 
-/// Memory of all pools together when full.
-const BUDGET_BYTES: usize = 512 << 20;
-/// Bytes of a residue.
-const RESIDUE_BYTES: usize = 4;
+/// Batches of a projection, being minted or drawn: one is drawn while the next is made.
+pub(crate) const BATCHES: usize = 2;
+
+/// Columns of the masks of a projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaskShape {
+    /// Features: elements of a mask.
+    pub k: usize,
+    /// Outputs of all planes: elements of a correction.
+    pub outputs: usize,
+}
+
+/// Masks of as many rows as the ring's degree, token-major: a row lies in one piece.
+pub(crate) struct Batch {
+    shape: MaskShape,
+    rows: usize,
+    /// Rows that were handed out.
+    drawn: usize,
+    /// rows x (k modulo P1, k modulo P2).
+    masks: Vec<u32>,
+    /// rows x (outputs modulo P1, outputs modulo P2).
+    corrections: Vec<u32>,
+}
+
+impl Batch {
+    /// Zeros, to be filled.
+    pub fn new(parameters: &Parameters, shape: MaskShape) -> Self {
+        let rows = parameters.degree;
+        Self {
+            shape,
+            rows,
+            drawn: 0,
+            masks: vec![0; rows * PRIMES.len() * shape.k],
+            corrections: vec![0; rows * PRIMES.len() * shape.outputs],
+        }
+    }
+
+    /// Takes the masks of a block of features, [prime][row][lane]. False if they are of another shape.
+    pub fn set_masks(&mut self, block: usize, lanes: &[u32]) -> bool {
+        scatter(&mut self.masks, self.rows, self.shape.k, block, lanes)
+    }
+
+    /// Takes the corrections of a block of outputs likewise.
+    pub fn set_corrections(&mut self, block: usize, lanes: &[u32]) -> bool {
+        let columns = self.shape.outputs;
+        scatter(&mut self.corrections, self.rows, columns, block, lanes)
+    }
+
+    fn left(&self) -> usize {
+        self.rows - self.drawn
+    }
+
+    /// The next rows; they are gone from here.
+    fn draw(&mut self, rows: usize) -> Minted {
+        let (first, end) = (self.drawn, self.drawn + rows.min(self.left()));
+        self.drawn = end;
+        let take = |from: &mut Vec<u32>, columns: usize| {
+            let width = PRIMES.len() * columns;
+            let rows = &mut from[first * width..end * width];
+            let taken = rows.to_vec();
+            rows.zeroize();
+            taken
+        };
+        Minted {
+            masks: take(&mut self.masks, self.shape.k),
+            corrections: take(&mut self.corrections, self.shape.outputs),
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.masks.zeroize();
+        self.corrections.zeroize();
+    }
+}
+
+/// Puts [prime][row][lane] into rows x (columns modulo P1, columns modulo P2).
+fn scatter(to: &mut [u32], rows: usize, columns: usize, block: usize, lanes: &[u32]) -> bool {
+    let first = block * LANES;
+    if first >= columns || lanes.len() != PRIMES.len() * rows * LANES {
+        return false;
+    }
+    let width = LANES.min(columns - first);
+    for (prime, lanes) in lanes.chunks_exact(rows * LANES).enumerate() {
+        let at = prime * columns + first;
+        let rows = to.chunks_exact_mut(PRIMES.len() * columns);
+        for (row, lanes) in rows.zip(lanes.chunks_exact(LANES)) {
+            row[at..at + width].copy_from_slice(&lanes[..width]);
+        }
+    }
+    true
+}
+
+/// Masks that were handed out: the taker's to zeroize.
+pub(crate) struct Minted {
+    pub masks: Vec<u32>,
+    pub corrections: Vec<u32>,
+}
 
 /// Pools of all projections.
 pub(crate) struct Pools {
-    shapes: Arc<[Shape]>,
-    /// Masks of a projection that are kept at most.
-    capacity: usize,
+    shapes: Arc<[MaskShape]>,
+    rows: usize,
     state: Mutex<State>,
+    /// A batch came, or none will.
+    filled: Condvar,
+    /// There is room, or it is over.
     room: Condvar,
 }
 
 struct State {
     pools: Vec<Pool>,
-    closed: bool,
+    /// Why no mask will come any more.
+    ended: Option<String>,
 }
 
 #[derive(Default)]
 struct Pool {
-    masks: VecDeque<MintedMask>,
-    /// Being minted.
+    batches: VecDeque<Batch>,
+    /// Batches being minted.
     ordered: usize,
 }
 
-/// What a minting instance is to make next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Order {
-    pub projection: usize,
-    pub rows: usize,
+impl Pool {
+    fn left(&self) -> usize {
+        self.batches.iter().map(Batch::left).sum()
+    }
 }
 
-/// Why minted masks were not taken.
-#[derive(Debug, thiserror::Error)]
-#[error("minted masks of projection {0} have another shape than its rows")]
-pub(crate) struct WrongShape(usize);
+/// What drawing found.
+pub(crate) struct Drawn {
+    pub minted: Minted,
+    /// Time that the pool was empty.
+    pub waited: Duration,
+}
 
 impl Pools {
-    /// For up to `rows` rows of each projection, fewer if memory would not do.
-    pub fn new(shapes: Arc<[Shape]>, rows: usize) -> Self {
-        let row_bytes: usize = shapes.iter().map(|s| 2 * (s.k + s.n) * RESIDUE_BYTES).sum();
-        let affordable = BUDGET_BYTES / row_bytes.max(1);
+    /// Empty pools of batches of `rows` rows.
+    pub fn new(shapes: Arc<[MaskShape]>, rows: usize) -> Self {
         let pools = shapes.iter().map(|_| Pool::default()).collect();
         Self {
             shapes,
-            capacity: rows.min(affordable).max(1),
-            state: Mutex::new(State {
-                pools,
-                closed: false,
-            }),
+            rows,
+            state: Mutex::new(State { pools, ended: None }),
+            filled: Condvar::new(),
             room: Condvar::new(),
         }
     }
 
-    /// Takes up to `rows` masks, oldest first; maybe none.
-    pub fn draw(&self, projection: u32, rows: u32) -> Vec<MintedMask> {
-        let mut state = self.state();
-        let Some(pool) = state.pools.get_mut(projection as usize) else {
-            return Vec::new();
-        };
-        let rows = pool.masks.len().min(rows as usize);
-        let drawn: Vec<_> = pool.masks.drain(..rows).collect();
-        if !drawn.is_empty() {
-            self.room.notify_all();
-        }
-        drawn
+    /// The columns of all projections' masks.
+    pub fn shapes(&self) -> &Arc<[MaskShape]> {
+        &self.shapes
     }
 
-    /// What the emptiest pool lacks; waits while all are full. None once closed.
-    pub fn order(&self) -> Option<Order> {
+    /// The columns of a projection's masks.
+    pub fn shape(&self, projection: usize) -> MaskShape {
+        self.shapes[projection]
+    }
+
+    /// Takes at least one and up to `rows` masks, oldest first; waits for the first up to `patience`.
+    pub fn draw(&self, projection: u32, rows: u32, patience: Duration) -> Result<Drawn, String> {
+        let started = Instant::now();
         let mut state = self.state();
-        while !state.closed {
-            if let Some(order) = self.next_order(&mut state.pools) {
-                return Some(order);
+        loop {
+            if let Some(ended) = &state.ended {
+                return Err(ended.clone());
+            }
+            let pool = state.pools.get_mut(projection as usize);
+            let pool = pool.ok_or_else(|| format!("there is no projection {projection}"))?;
+            if let Some(batch) = pool.batches.front_mut() {
+                let minted = batch.draw((rows as usize).max(1));
+                if batch.left() == 0 {
+                    pool.batches.pop_front();
+                }
+                self.room.notify_all();
+                let waited = started.elapsed();
+                return Ok(Drawn { minted, waited });
+            }
+            let left = patience.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                let seconds = patience.as_secs_f32();
+                return Err(format!("none was minted within {seconds:.0} s"));
+            }
+            let waited = self.filled.wait_timeout(state, left);
+            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+    }
+
+    /// The projection that lacks masks most; waits while none does. None once all is over.
+    pub fn order(&self) -> Option<usize> {
+        let mut state = self.state();
+        while state.ended.is_none() {
+            if let Some(projection) = self.next_order(&mut state.pools) {
+                return Some(projection);
             }
             let waited = self.room.wait(state);
             state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -89,41 +213,56 @@ impl Pools {
         None
     }
 
-    /// Takes what was minted for an order.
-    pub fn deliver(&self, order: Order, masks: Vec<MintedMask>) -> Result<(), WrongShape> {
-        let shape = self.shapes[order.projection];
-        let fits = |mask: &MintedMask| {
-            mask.mask.len() == 2 * shape.k && mask.correction.len() == 2 * shape.n
-        };
-        let good = masks.iter().all(fits);
+    /// Takes what was ordered.
+    pub fn deliver(&self, projection: usize, batch: Batch) {
         let mut state = self.state();
-        let pool = &mut state.pools[order.projection];
-        pool.ordered -= order.rows;
-        if !good {
-            return Err(WrongShape(order.projection));
-        }
-        let room = self.capacity.saturating_sub(pool.masks.len());
-        pool.masks.extend(masks.into_iter().take(room));
-        Ok(())
+        let pool = &mut state.pools[projection];
+        pool.ordered -= 1;
+        pool.batches.push_back(batch);
+        self.filled.notify_all();
     }
 
-    /// Ends waiting minters.
-    pub fn close(&self) {
-        self.state().closed = true;
+    /// Waits until no batch is lacking or being made. The reason if masks ended.
+    pub fn wait_until_full(&self) -> Result<(), String> {
+        let mut state = self.state();
+        loop {
+            if let Some(ended) = &state.ended {
+                return Err(ended.clone());
+            }
+            let lacks = |pool: &Pool| pool.ordered > 0 || self.lacks(pool);
+            if !state.pools.iter().any(lacks) {
+                return Ok(());
+            }
+            let waited = self.filled.wait(state);
+            state = waited.unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+
+    /// Whether nothing is to be minted any more.
+    pub fn is_over(&self) -> bool {
+        self.state().ended.is_some()
+    }
+
+    /// Ends all waiting: no mask will come any more.
+    pub fn end(&self, reason: &str) {
+        let mut state = self.state();
+        state.ended.get_or_insert_with(|| reason.to_owned());
+        state.pools.iter_mut().for_each(|pool| pool.batches.clear());
+        self.filled.notify_all();
         self.room.notify_all();
     }
 
-    fn next_order(&self, pools: &mut [Pool]) -> Option<Order> {
-        let held = |pool: &Pool| pool.masks.len() + pool.ordered;
-        let (projection, pool) = pools.iter_mut().enumerate().min_by_key(|(_, p)| held(p))?;
-        let batch = self.capacity.div_ceil(4);
-        let rows = batch.min(self.capacity - held(pool));
-        // Small orders are not worth a call.
-        if rows < batch.div_ceil(2) {
-            return None;
-        }
-        pool.ordered += rows;
-        Some(Order { projection, rows })
+    /// Half a batch is left, and no more than that is being made.
+    fn lacks(&self, pool: &Pool) -> bool {
+        pool.batches.len() + pool.ordered < BATCHES
+            && pool.left() + pool.ordered * self.rows <= self.rows / 2
+    }
+
+    fn next_order(&self, pools: &mut [Pool]) -> Option<usize> {
+        let lacking = pools.iter_mut().enumerate().filter(|(_, p)| self.lacks(p));
+        let (projection, pool) = lacking.min_by_key(|(_, pool)| pool.left())?;
+        pool.ordered += 1;
+        Some(projection)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -133,121 +272,163 @@ impl Pools {
     }
 }
 
+/// Lanes as they come from an instance, zeroized once they are in place.
+pub(crate) type Lanes = Zeroizing<Vec<u32>>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
-    use std::time::Duration;
 
-    const SHAPES: [Shape; 2] = [Shape { k: 3, n: 2 }, Shape { k: 2, n: 5 }];
+    const SHAPES: [MaskShape; 2] = [
+        MaskShape { k: 3, outputs: 2 },
+        MaskShape { k: 20, outputs: 17 },
+    ];
+    const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn pools(rows: usize) -> Pools {
-        Pools::new(Arc::new(SHAPES), rows)
+    fn parameters() -> &'static Parameters {
+        Parameters::find("256x10").unwrap()
     }
 
-    /// Masks whose first element numbers them.
-    fn minted(order: Order, from: u32) -> Vec<MintedMask> {
-        let shape = SHAPES[order.projection];
-        let mask = |i: u32| MintedMask {
-            mask: [vec![i], vec![0; 2 * shape.k - 1]].concat(),
-            correction: vec![0; 2 * shape.n],
-        };
-        (from..).take(order.rows).map(mask).collect()
+    fn pools() -> Pools {
+        Pools::new(Arc::new(SHAPES), parameters().degree)
+    }
+
+    /// A batch whose elements are numbered by row, from `from`.
+    fn batch(projection: usize, from: u32) -> Batch {
+        let rows = parameters().degree;
+        let mut batch = Batch::new(parameters(), SHAPES[projection]);
+        let lanes: Vec<u32> = (0..PRIMES.len())
+            .flat_map(|_| (from..).take(rows).flat_map(|row| [row; LANES]))
+            .collect();
+        for block in 0..SHAPES[projection].k.div_ceil(LANES) {
+            assert!(batch.set_masks(block, &lanes));
+        }
+        for block in 0..SHAPES[projection].outputs.div_ceil(LANES) {
+            assert!(batch.set_corrections(block, &lanes));
+        }
+        batch
     }
 
     #[test]
-    fn fills_evenly_up_to_the_bound_and_no_further() {
-        let pools = pools(8);
-        let mut from = 0;
-        for _ in 0..8 {
-            let order = pools.order().unwrap();
-            assert_eq!(order.rows, 2);
-            pools.deliver(order, minted(order, from)).unwrap();
-            from += 2;
+    fn rows_lie_in_one_piece() {
+        let mut batch = Batch::new(parameters(), SHAPES[1]);
+        let rows = parameters().degree;
+        for block in 0..2 {
+            // prime, row and column of each element
+            let lanes: Vec<u32> = (0..2 * rows * LANES)
+                .map(|i| {
+                    let (prime, row) = (i / (rows * LANES), i / LANES % rows);
+                    (prime * 1_000_000 + row * 100 + block * LANES + i % LANES) as u32
+                })
+                .collect();
+            assert!(batch.set_masks(block, &lanes));
+            assert!(!batch.set_masks(block, &lanes[1..]));
+            assert!(!batch.set_masks(2, &lanes));
         }
-        let lengths: Vec<_> = pools.state().pools.iter().map(|p| p.masks.len()).collect();
-        assert_eq!(lengths, [8, 8]);
+        let first = batch.draw(1).masks;
+        let second = batch.draw(1).masks;
+        let row = |row: u32| {
+            let half = move |prime: u32| (0..20).map(move |j| prime * 1_000_000 + row * 100 + j);
+            half(0).chain(half(1)).collect::<Vec<u32>>()
+        };
+        assert_eq!(first, row(0));
+        assert_eq!(second, row(1));
+        // What was drawn is no longer there.
+        assert!(batch.masks[..80].iter().all(|m| *m == 0));
+    }
+
+    #[test]
+    fn a_full_pool_waits_for_half_of_a_batch_to_be_drawn() {
+        let pools = pools();
+        for expected in [0, 1] {
+            assert_eq!(pools.order(), Some(expected));
+        }
+        assert_eq!(pools.next_order(&mut pools.state().pools), None);
+        pools.deliver(1, batch(1, 0));
+        pools.deliver(0, batch(0, 0));
+        pools.wait_until_full().unwrap();
+        let half = parameters().degree as u32 / 2;
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pools.order());
+            pools.draw(1, half - 1, PATIENCE).unwrap();
+            std::thread::sleep(Duration::from_millis(30));
+            assert!(!waiting.is_finished());
+            pools.draw(1, 1, PATIENCE).unwrap();
+            assert_eq!(waiting.join().unwrap(), Some(1));
+        });
         assert_eq!(pools.next_order(&mut pools.state().pools), None);
     }
 
     #[test]
-    fn a_full_pool_waits_for_a_draw() {
-        let pools = pools(1);
-        for from in 0..2 {
-            let order = pools.order().unwrap();
-            pools.deliver(order, minted(order, from)).unwrap();
-        }
+    fn an_empty_pool_waits_for_a_batch_and_counts_it() {
+        let pools = pools();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| pools.order());
+            let drawing = scope.spawn(|| pools.draw(0, 5, PATIENCE));
+            let projection = pools.order().unwrap();
             std::thread::sleep(Duration::from_millis(30));
-            assert!(!waiting.is_finished());
-            assert_eq!(pools.draw(1, 9).len(), 1);
-            let order = waiting.join().unwrap();
-            assert_eq!(
-                order,
-                Some(Order {
-                    projection: 1,
-                    rows: 1
-                })
-            );
+            assert!(!drawing.is_finished());
+            pools.deliver(projection, batch(projection, 7));
+            let drawn = drawing.join().unwrap().unwrap();
+            assert_eq!(drawn.minted.masks.len(), 5 * 2 * SHAPES[0].k);
+            assert_eq!(drawn.minted.corrections.len(), 5 * 2 * SHAPES[0].outputs);
+            assert!(drawn.waited >= Duration::from_millis(20));
         });
+        let late = pools.draw(1, 1, Duration::from_millis(10)).err().unwrap();
+        assert!(late.contains("minted within"), "{late}");
+        assert!(pools.draw(9, 1, PATIENCE).is_err());
     }
 
     #[test]
-    fn closing_ends_a_waiting_minter() {
-        let pools = pools(1);
+    fn the_end_reaches_all_who_wait() {
+        let pools = pools();
         while pools.next_order(&mut pools.state().pools).is_some() {}
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| pools.order());
-            pools.close();
-            assert_eq!(waiting.join().unwrap(), None);
+            let minter = scope.spawn(|| pools.order());
+            let engine = scope.spawn(|| pools.draw(0, 1, PATIENCE).err());
+            let bench = scope.spawn(|| pools.wait_until_full());
+            pools.end("enough");
+            assert_eq!(minter.join().unwrap(), None);
+            assert_eq!(engine.join().unwrap(), Some("enough".into()));
+            assert_eq!(bench.join().unwrap(), Err("enough".into()));
         });
+        assert!(pools.is_over());
     }
 
     #[test]
     fn each_mask_is_given_to_one_taker() {
         const TAKERS: usize = 4;
-        let pools = pools(16);
+        let pools = pools();
         let taken = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for batch in 0.. {
-                    let Some(order) = pools.order() else { break };
-                    pools.deliver(order, minted(order, batch * 100)).unwrap();
+                for number in 0.. {
+                    let Some(projection) = pools.order() else {
+                        break;
+                    };
+                    pools.deliver(projection, batch(projection, number * 1000));
                 }
             });
             let takers: Vec<_> = (0..TAKERS)
                 .map(|taker| {
                     let (pools, taken) = (&pools, &taken);
                     scope.spawn(move || {
-                        for _ in 0..200 {
-                            let drawn = pools.draw((taker % 2) as u32, 3);
-                            taken
-                                .lock()
-                                .unwrap()
-                                .extend(drawn.iter().map(|m| m.mask[0]));
-                            std::thread::yield_now();
+                        let projection = taker % 2;
+                        for _ in 0..300 {
+                            let drawn = pools.draw(projection as u32, 3, PATIENCE).unwrap();
+                            let width = 2 * SHAPES[projection].k;
+                            let first = drawn.minted.masks.chunks(width).map(|row| row[0]);
+                            taken.lock().unwrap().extend(first);
                         }
                     })
                 })
                 .collect();
             takers.into_iter().for_each(|taker| taker.join().unwrap());
-            pools.close();
+            pools.end("done");
         });
         let taken = taken.into_inner().unwrap();
-        assert!(!taken.is_empty());
+        assert!(taken.len() >= TAKERS * 300);
         let distinct: HashSet<_> = taken.iter().collect();
         assert_eq!(distinct.len(), taken.len());
-    }
-
-    #[test]
-    fn other_shapes_and_projections_are_refused() {
-        let pools = pools(4);
-        let order = pools.order().unwrap();
-        let mut masks = minted(order, 0);
-        masks[0].correction.pop();
-        assert!(pools.deliver(order, masks).is_err());
-        assert!(pools.draw(0, 4).is_empty());
-        assert!(pools.draw(99, 4).is_empty());
     }
 }

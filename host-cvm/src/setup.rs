@@ -1,6 +1,7 @@
 //! Set-up: which model the hosts serve, and the pass of its weights through the payload.
 
 use futures_util::future::try_join_all;
+use talaria_arithmetic::module_lwe::Parameters;
 use talaria_wire::manifest::{self, Generation, Manifest, Role, WeightFormat};
 
 use crate::bindings::exports::talaria::payload::setup;
@@ -9,15 +10,39 @@ use crate::engine::EngineHandle;
 use crate::error::CvmError;
 use crate::fetch::{self, Weights};
 use crate::link::HostAddress;
+use crate::memory::MaskMemory;
 use crate::payload::Payload;
+use crate::public::PublicRowsFrom;
 
-/// How far the weights are through the payload.
+/// What set-up is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupPhase {
+    /// Weights stream through the payload.
+    Weights,
+    /// Rows of R_pub come from a GPU host or the cache (module-lwe only).
+    PublicRows,
+}
+
+/// How far a phase of set-up is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetupProgress {
-    /// Bytes of weights that went through.
+    /// Which phase.
+    pub phase: SetupPhase,
+    /// Bytes done.
     pub done_bytes: u64,
-    /// Bytes of all weights.
+    /// Bytes in all.
     pub total_bytes: u64,
+}
+
+/// Masks that are minted ahead.
+#[derive(Clone, Copy, Debug)]
+pub struct MaskFacts {
+    /// Ring and rank.
+    pub parameters: &'static Parameters,
+    /// Memory outside the payload.
+    pub memory: MaskMemory,
+    /// Where R_pub came from.
+    pub public_rows: PublicRowsFrom,
 }
 
 /// What set-up found.
@@ -41,6 +66,8 @@ pub struct Summary {
     pub generation: Generation,
     /// Every weight matrix, in order.
     pub projections: Vec<ProjectionFact>,
+    /// Masks minted ahead, if the masking has any.
+    pub masks: Option<MaskFacts>,
 }
 
 /// One weight matrix `W (k,n)`.
@@ -134,6 +161,7 @@ async fn ingest(
             ingested.await.unwrap_or(Err(CvmError::Stopped))?;
             done_bytes += bytes;
             progress(SetupProgress {
+                phase: SetupPhase::Weights,
                 done_bytes,
                 total_bytes,
             });
@@ -149,14 +177,23 @@ async fn ingest(
 
 fn options(config: &CvmConfig) -> setup::Options {
     setup::Options {
-        masking: match config.masking {
-            Masking::Shares => setup::Masking::Shares,
-            Masking::Remo => setup::Masking::Remo,
-            Masking::DangerousPlaintext => setup::Masking::DangerousPlaintext,
-        },
+        masking: config.masking.into(),
         remo_rank: config.remo_rank,
+        parameters: config.parameters.name.into(),
+        public_seed: config.public_seed.to_vec(),
         expected_digest: config.expected_digest.map(Into::into),
         max_batch_rows: config.max_batch_rows,
+    }
+}
+
+impl From<Masking> for setup::Masking {
+    fn from(masking: Masking) -> Self {
+        match masking {
+            Masking::Shares => Self::Shares,
+            Masking::ModuleLwe => Self::ModuleLwe,
+            Masking::Remo => Self::Remo,
+            Masking::DangerousPlaintext => Self::DangerousPlaintext,
+        }
     }
 }
 
@@ -176,6 +213,7 @@ fn summary(
         model_type: manifest.decoder.model_type,
         generation: manifest.generation,
         projections: manifest.projections.iter().map(fact).collect(),
+        masks: None,
     })
 }
 

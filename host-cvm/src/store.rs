@@ -17,6 +17,8 @@ const EPOCHS_BETWEEN_LOOKS: u64 = 5;
 pub(crate) struct GuestState {
     pub links: Links,
     pub pools: Arc<Pools>,
+    /// How long an engine waits for a mask.
+    pub patience: Duration,
     pub counters: Arc<InstanceCounters>,
     pub clock: CallClock,
     pub memory: MemoryLimit,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use talaria_host_cvm::{CvmConfig, Masking, Sampling};
+use talaria_host_cvm::{CvmConfig, Masking, PARAMETERS, Parameters, Sampling};
 use talaria_host_gpu::backend::BackendKind;
 use talaria_host_gpu::weights::synthetic::Preset;
 use talaria_wire::manifest::{Generation, WeightFormat};
@@ -26,6 +26,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Answer a prompt with any checkpoint of a supported family.
     Run(Box<RunArgs>),
+    /// Compare what each masking takes and hides with a checkpoint, before running it.
+    Masking(MaskingArgs),
     /// Measure what masking costs against plaintext on the same backend.
     Bench(BenchArgs),
 }
@@ -39,9 +41,12 @@ pub struct DemoArgs {
     /// Longest reply, in tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_new_tokens: u32,
-    /// What the two GPU hosts multiply on.
+    /// What the GPU hosts multiply on.
     #[arg(long, value_name = "KIND", default_value = "cpu")]
     pub backend: BackendKind,
+    /// What the GPU hosts see: two hosts with shares, one with any other.
+    #[arg(long, value_name = "SCHEME", default_value = "shares", value_parser = masking())]
+    pub masking: Masking,
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub cache: CacheArgs,
@@ -101,6 +106,23 @@ pub struct RunArgs {
     pub cache: CacheArgs,
 }
 
+/// Flags of `masking`.
+#[derive(Debug, Args)]
+pub struct MaskingArgs {
+    /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Integer format of the weights.
+    #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
+    pub weights: WeightFormat,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub cache: CacheArgs,
+}
+
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -117,8 +139,11 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = threads())]
     pub threads_per_host: Option<usize>,
     /// Maskings to compare with dangerous-plaintext.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "shares,remo", value_parser = masking())]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "shares,module-lwe,remo", value_parser = masking())]
     pub masking: Vec<Masking>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub minting: MintingArgs,
     /// Rank of remo as a fraction of a row's length.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = unit_fraction)]
     pub remo_rank: f32,
@@ -173,10 +198,14 @@ impl Synthetic {
 /// How rows are masked and batched.
 #[derive(Debug, Args)]
 pub struct ProtocolArgs {
-    /// What the GPU hosts see: shares (two hosts, nothing unless they collude), remo (one host, leaks
-    /// part of every row) or dangerous-plaintext (everything).
-    #[arg(long, value_name = "SCHEME", default_value = "shares", value_parser = masking())]
-    pub masking: Masking,
+    /// What the GPU hosts see: shares (two hosts, nothing unless they collude), module-lwe (one host,
+    /// nothing if Module-LWE is hard), remo (one host, leaks part of every row) or dangerous-plaintext
+    /// (everything). Default: module-lwe with one --gpu, else shares.
+    #[arg(long, value_name = "SCHEME", value_parser = masking())]
+    pub masking: Option<Masking>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub minting: MintingArgs,
     /// Rank of remo as a fraction of a row's length.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = unit_fraction)]
     pub remo_rank: f32,
@@ -186,6 +215,45 @@ pub struct ProtocolArgs {
     /// Most rows of one projection call; longer prompts go in chunks.
     #[arg(long, value_name = "N", default_value_t = CvmConfig::default().max_batch_rows, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_batch_rows: u32,
+}
+
+impl ProtocolArgs {
+    /// The masking asked for, else the one that fits the servers given with --gpu.
+    pub fn masking_for(&self, servers: usize) -> Masking {
+        self.masking.unwrap_or(Masking::default_for(servers))
+    }
+}
+
+/// How masks of module-lwe are minted.
+#[derive(Clone, Debug, Args)]
+pub struct MintingArgs {
+    /// Parameter set of module-lwe, ring degree x rank; `talaria-local masking` compares them.
+    #[arg(long, value_name = "SET", default_value = Parameters::default_set().name, value_parser = mask_parameters())]
+    pub mask_parameters: &'static Parameters,
+    /// Seed of module-lwe's public polynomials, chosen by whoever runs the CVM and never by a GPU host
+    /// (64 hex digits; default: one that is part of this program).
+    #[arg(long, value_name = "HEX", value_parser = digest)]
+    pub public_seed: Option<Digest>,
+    /// Payload instances that mint masks of module-lwe (default: one for each core that no engine has).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub minting: Option<u16>,
+    /// Most memory for masks and public matrices of module-lwe, in GB (default: what is free).
+    #[arg(long, value_name = "GB", value_parser = positive)]
+    pub mask_memory: Option<f32>,
+}
+
+impl MintingArgs {
+    /// Puts them where a CVM reads them.
+    pub fn apply(&self, config: &mut CvmConfig) {
+        config.parameters = self.mask_parameters;
+        if let Some(seed) = self.public_seed {
+            config.public_seed = seed;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let spare = cores.saturating_sub(config.engines).max(1);
+        config.minting = self.minting.map_or(spare, usize::from);
+        config.mask_memory = self.mask_memory.map(|gb| (f64::from(gb) * 1e9) as u64);
+    }
 }
 
 /// What in-process GPU hosts run on.
@@ -202,7 +270,8 @@ pub struct DeviceArgs {
 /// Where the compiled payload is kept.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CacheArgs {
-    /// Where the compiled payload is kept (default: talaria in the user's cache directory).
+    /// Where the compiled payload and R_pub of module-lwe are kept (default: talaria in the user's cache
+    /// directory).
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
 }
@@ -316,8 +385,13 @@ fn set<T: Copy>(field: &mut T, value: Option<T>) {
 pub type Digest = [u8; 32];
 
 fn masking() -> impl TypedValueParser<Value = Masking> {
-    PossibleValuesParser::new(["shares", "remo", "dangerous-plaintext"])
+    PossibleValuesParser::new(Masking::ALL.map(Masking::name))
         .try_map(|name| name.parse::<Masking>())
+}
+
+fn mask_parameters() -> impl TypedValueParser<Value = &'static Parameters> {
+    PossibleValuesParser::new(PARAMETERS.iter().map(|set| set.name))
+        .try_map(|name| Parameters::find(&name).ok_or_else(|| format!("no parameter set {name}")))
 }
 
 fn weights() -> impl TypedValueParser<Value = WeightFormat> {

@@ -4,7 +4,8 @@
 //! * [`hosts`]: a checkpoint on a device, and GPU hosts that serve it
 //! * [`generate`](mod@generate): requests to a CVM, one or many at once, and their outcomes
 //! * [`demo_model`]: the bundled checkpoint
-//! * [`demo`](mod@demo), [`run`](mod@run), [`bench`](mod@bench): the subcommands; [`cli`]: their flags
+//! * [`demo`](mod@demo), [`run`](mod@run), [`masking`](mod@masking), [`bench`](mod@bench): the subcommands;
+//!   [`cli`]: their flags
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ pub mod demo_model;
 mod error;
 pub mod generate;
 pub mod hosts;
+pub mod masking;
 mod output;
 mod progress;
 pub mod run;

@@ -1,7 +1,7 @@
 //! Progress on standard error, where that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use talaria_host_cvm::SetupProgress;
+use talaria_host_cvm::{SetupPhase, SetupProgress};
 use talaria_host_gpu::weights::LoadProgress;
 
 /// A bar that is gone when dropped. Clones draw the same bar.
@@ -43,10 +43,16 @@ impl Bar {
         move |progress| bar.set(progress.done_bytes, progress.total_bytes)
     }
 
-    /// Follows the weights through the payload.
+    /// Follows the phases of set-up.
     pub fn setup(&self) -> impl FnMut(SetupProgress) + Send + 'static {
         let bar = self.clone();
-        move |progress| bar.set(progress.done_bytes, progress.total_bytes)
+        move |progress| {
+            bar.0.set_message(match progress.phase {
+                SetupPhase::Weights => "set-up pass",
+                SetupPhase::PublicRows => "rows of R_pub",
+            });
+            bar.set(progress.done_bytes, progress.total_bytes);
+        }
     }
 
     /// Removes it.

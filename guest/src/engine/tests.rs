@@ -5,7 +5,12 @@ use crate::{
     testing::{TestWorld, options},
 };
 
-const SCHEMES: [Scheme; 3] = [Scheme::Shares, Scheme::Remo, Scheme::DangerousPlaintext];
+const SCHEMES: [Scheme; 4] = [
+    Scheme::Shares,
+    Scheme::ModuleLwe,
+    Scheme::Remo,
+    Scheme::DangerousPlaintext,
+];
 
 fn engine(world: &mut TestWorld, scheme: Scheme, max_batch_rows: u32) -> Engine {
     let options = crate::setup::Options {
@@ -264,17 +269,4 @@ fn a_glimpse_shows_a_row_and_what_each_host_saw_of_it() {
     assert_eq!(glimpse.plain.len(), 4);
     let (_, seen) = world.seen.iter().find(|(index, _)| *index == 1).unwrap();
     assert_eq!(glimpse.hosts, [&seen[0][..4], &seen[1][..4]]);
-}
-
-#[test]
-fn rehearsals_send_nothing() {
-    let mut world = TestWorld::new();
-    let mut engine = engine(&mut world, Scheme::Remo, 8);
-    world.seen.clear();
-    for part in [Part::Mask, Part::Check, Part::Unmask] {
-        engine.rehearse(part, 2, 3, &mut world).unwrap();
-    }
-    assert!(engine.rehearse(Part::Mask, 99, 1, &mut world).is_err());
-    assert!(engine.rehearse(Part::Mask, 0, 9, &mut world).is_err());
-    assert!(world.seen.is_empty());
 }

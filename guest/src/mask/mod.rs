@@ -3,6 +3,7 @@
 //! | scheme | host sees | unmask |
 //! |---|---|---|
 //! | [`shares`] | 1: X + M; 2: a seed of M | Y1 - Y2 |
+//! | [`module_lwe`] | Delta X + E + S A | Y - S R_pub, rounded to a multiple of Delta |
 //! | [`remo`] | X + M_pvt M_pub | Y - M_pvt R_pub |
 //! | [`plaintext`] | X | - |
 //!
@@ -11,6 +12,8 @@
 //! zeroized. [`MaskedRows`] has no constructor outside this module, and [`World::project`] takes nothing
 //! else.
 
+mod minting;
+mod module_lwe;
 mod plaintext;
 mod remo;
 mod shares;
@@ -21,9 +24,14 @@ use crate::{
     projection::Projection,
     world::{HostFailure, World},
 };
-use talaria_arithmetic::{PRIMES, residue};
+use talaria_arithmetic::{
+    PRIMES,
+    residue::{self, signed_crt},
+};
 use zeroize::Zeroizing;
 
+pub use minting::{Batch, MintingError};
+pub use module_lwe::{ModuleLwe, PublicRowsError};
 pub use remo::{Remo, RemoError};
 
 /// What one host gets.
@@ -38,6 +46,7 @@ pub enum Shipment {
 pub struct MaskedRows {
     projection: u32,
     rows: u32,
+    planes_apart: bool,
     shipments: Vec<Shipment>,
 }
 
@@ -52,24 +61,34 @@ impl MaskedRows {
         self.rows
     }
 
+    /// Whether every plane of the weights is multiplied by itself.
+    pub fn planes_apart(&self) -> bool {
+        self.planes_apart
+    }
+
     /// One for each host.
     pub fn shipments(&self) -> &[Shipment] {
         &self.shipments
     }
 }
 
-/// A mask of one row, made before the row is known.
-pub struct MintedMask {
-    /// k residues modulo P1, then k modulo P2.
-    pub mask: Zeroizing<Vec<u32>>,
-    /// What the mask adds to the product: n residues modulo P1, then n modulo P2.
-    pub correction: Zeroizing<Vec<u32>>,
+/// Masks of some rows of one projection, made before the rows are known.
+pub struct MintedMasks {
+    /// rows x (k residues modulo P1, then k modulo P2).
+    pub masks: Zeroizing<Vec<u32>>,
+    /// What each mask adds to the product: rows x (outputs modulo P1, then outputs modulo P2).
+    pub corrections: Zeroizing<Vec<u32>>,
 }
+
+/// No mask could be had. Holds nothing of any row.
+#[derive(Debug, thiserror::Error)]
+#[error("no masks: {0}")]
+pub struct NoMasks(pub String);
 
 /// Masked rows and what takes the mask off their product.
 pub struct Sealed {
     rows: MaskedRows,
-    /// rows x (n modulo P1, n modulo P2), or empty.
+    /// rows x (outputs modulo P1, outputs modulo P2), or empty.
     corrections: Zeroizing<Vec<u32>>,
 }
 
@@ -78,18 +97,14 @@ impl Sealed {
     pub fn rows(&self) -> &MaskedRows {
         &self.rows
     }
-
-    fn take_off(&self, projection: &Projection, y: &mut [u32]) {
-        if !self.corrections.is_empty() {
-            combine_halves(y, &self.corrections, projection.n, residue::sub);
-        }
-    }
 }
 
 /// A masking scheme, ready to use.
 pub enum Masking {
     /// Two hosts, perfect unless both collude.
     Shares,
+    /// One host, hidden under Module-LWE.
+    ModuleLwe(ModuleLwe),
     /// One host, the paper's protocol.
     Remo(Remo),
     /// One host, no masking.
@@ -101,35 +116,47 @@ impl Masking {
     pub fn hosts(&self) -> usize {
         match self {
             Masking::Shares => 2,
-            Masking::Remo(_) | Masking::DangerousPlaintext => 1,
+            Masking::ModuleLwe(_) | Masking::Remo(_) | Masking::DangerousPlaintext => 1,
         }
+    }
+
+    /// Whether products are asked for plane by plane.
+    pub fn planes_apart(&self) -> bool {
+        matches!(self, Masking::ModuleLwe(_))
     }
 
     /// What a host learns besides lengths and timing; empty if nothing.
     pub fn leaks(&self) -> String {
         match self {
-            Masking::Shares => String::new(),
+            Masking::Shares | Masking::ModuleLwe(_) => String::new(),
             Masking::Remo(remo) => remo.leaks(),
             Masking::DangerousPlaintext => plaintext::LEAKS.into(),
         }
     }
 
     /// Masks X (rows,k) with fresh randomness.
-    pub fn mask(&self, projection: &Projection, x: &FixedRows, world: &mut dyn World) -> Sealed {
+    pub fn mask(
+        &self,
+        projection: &Projection,
+        x: &FixedRows,
+        world: &mut dyn World,
+    ) -> Result<Sealed, NoMasks> {
         let (shipments, corrections) = match self {
-            Masking::Shares => (shares::mask(x, world), Vec::new()),
+            Masking::Shares => (shares::mask(x, world), Zeroizing::default()),
+            Masking::ModuleLwe(_) => module_lwe::mask(projection, x, world)?,
             Masking::Remo(remo) => remo.mask(projection, x, world),
-            Masking::DangerousPlaintext => (plaintext::mask(x), Vec::new()),
+            Masking::DangerousPlaintext => (plaintext::mask(x), Zeroizing::default()),
         };
         let rows = x.rows() as u32;
-        Sealed {
+        Ok(Sealed {
             rows: MaskedRows {
                 projection: projection.index,
                 rows,
+                planes_apart: self.planes_apart(),
                 shipments,
             },
-            corrections: Zeroizing::new(corrections),
-        }
+            corrections,
+        })
     }
 
     /// Checks the hosts' answers against X (rows,k), over the whole response.
@@ -145,8 +172,8 @@ impl Masking {
             _ => Rows::Integers(x),
         };
         let y = match self {
-            Masking::Shares => shares::combine(answers, projection.n)?,
-            Masking::Remo(_) | Masking::DangerousPlaintext => {
+            Masking::Shares => shares::combine(answers, projection.outputs)?,
+            Masking::ModuleLwe(_) | Masking::Remo(_) | Masking::DangerousPlaintext => {
                 let [y] = <[_; 1]>::try_from(answers).map_err(|_| Tampered)?;
                 y
             }
@@ -154,11 +181,14 @@ impl Masking {
         projection.check.check(against, y)
     }
 
-    /// Takes the mask off: X W as rows x (n modulo P1, n modulo P2).
-    pub fn unmask(&self, projection: &Projection, sealed: Sealed, checked: Checked) -> Vec<u32> {
-        let mut y = checked.into_residues();
-        sealed.take_off(projection, &mut y);
-        y
+    /// Takes the mask off: X W (rows,n), exactly.
+    pub fn unmask(
+        &self,
+        projection: &Projection,
+        sealed: Sealed,
+        checked: Checked,
+    ) -> Zeroizing<Vec<i64>> {
+        self.products(projection, &sealed, checked.into_residues())
     }
 
     /// What [`Masking::unmask`] does, on made-up residues, for rehearsals: nothing of it is used.
@@ -167,24 +197,39 @@ impl Masking {
         projection: &Projection,
         sealed: &Sealed,
         y: &[u32],
-    ) -> Vec<u32> {
-        let mut y = y.to_vec();
-        sealed.take_off(projection, &mut y);
-        y
+    ) -> Zeroizing<Vec<i64>> {
+        self.products(projection, sealed, y.to_vec())
     }
 
-    /// Masks for `rows` future rows of a projection; none if this scheme has nothing to make ahead.
-    pub fn mint(
+    fn products(
         &self,
         projection: &Projection,
-        rows: u32,
-        world: &mut dyn World,
-    ) -> Vec<MintedMask> {
+        sealed: &Sealed,
+        mut y: Vec<u32>,
+    ) -> Zeroizing<Vec<i64>> {
+        if !sealed.corrections.is_empty() {
+            combine_halves(
+                &mut y,
+                &sealed.corrections,
+                projection.outputs,
+                residue::sub,
+            );
+        }
         match self {
-            Masking::Remo(remo) => (0..rows).map(|_| remo.mint(projection, world)).collect(),
-            Masking::Shares | Masking::DangerousPlaintext => Vec::new(),
+            Masking::ModuleLwe(_) => module_lwe::round(projection, &y),
+            _ => integers(&y, projection.n),
         }
     }
+}
+
+/// The integers of rows x (n modulo P1, n modulo P2).
+fn integers(residues: &[u32], n: usize) -> Zeroizing<Vec<i64>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(residues.len() / 2));
+    for row in residues.chunks_exact(2 * n) {
+        let (r1, r2) = row.split_at(n);
+        out.extend(r1.iter().zip(r2).map(|(r1, r2)| signed_crt(*r1, *r2)));
+    }
+    out
 }
 
 /// `a = a op b`, for rows x (len residues modulo P1, then len modulo P2).
@@ -218,6 +263,7 @@ pub fn probe(
     let rows = MaskedRows {
         projection: projection.index,
         rows: 1,
+        planes_apart: masking.planes_apart(),
         shipments: rows,
     };
     let answers = world.project(&rows)?;

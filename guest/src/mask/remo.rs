@@ -4,7 +4,7 @@
 //! It hides only what lies in the row space of M_pub: whoever projects onto the other k - m dimensions gets
 //! X there. It is here as the paper's protocol and as a baseline.
 
-use super::{MaskedRows, MintedMask, Shipment, combine_halves};
+use super::{MaskedRows, Shipment, combine_halves};
 use crate::{
     check::Rows,
     fixed_point::FixedRows,
@@ -68,13 +68,9 @@ impl Remo {
         projections: &[Projection],
         world: &mut dyn World,
     ) -> Result<Self, RemoError> {
-        let m_of = |p: &Projection| {
-            let m = (f64::from(rank) * p.k as f64).round() as usize;
-            m.clamp(1, if p.is_embedding { p.n.min(p.k) } else { p.k })
-        };
         let words: u64 = projections
             .iter()
-            .map(|p| (m_of(p) * (p.k + p.n) * 2) as u64)
+            .map(|p| (rows_of(rank, p) * (p.k + p.n) * 2) as u64)
             .sum();
         if words * 4 > MEMORY_LIMIT {
             let (needed, limit) = ((words * 4) >> 20, MEMORY_LIMIT >> 20);
@@ -86,11 +82,24 @@ impl Remo {
         }
         let matrices = projections
             .iter()
-            .map(|p| PublicRows::fetch(m_of(p), p, world));
+            .map(|p| PublicRows::fetch(rows_of(rank, p), p, world));
         Ok(Self {
             rank,
             matrices: matrices.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Public rows of zeros for one projection, for rehearsals.
+    pub(crate) fn made_up(rank: f32, projection: &Projection) -> Self {
+        let m = rows_of(rank, projection);
+        Self {
+            rank,
+            matrices: vec![PublicRows {
+                m,
+                m_pub: vec![0; m * 2 * projection.k],
+                r_pub: vec![0; m * 2 * projection.n],
+            }],
+        }
     }
 
     /// For people: what a host learns.
@@ -107,32 +116,25 @@ impl Remo {
         projection: &Projection,
         x: &FixedRows,
         world: &mut dyn World,
-    ) -> (Vec<Shipment>, Vec<u32>) {
+    ) -> (Vec<Shipment>, Zeroizing<Vec<u32>>) {
         let (k, n) = (projection.k, projection.n);
+        let public = &self.matrices[projection.index as usize];
         let mut masked = x.residues();
-        let mut corrections = Vec::with_capacity(x.rows() * 2 * n);
-        let mut minted = world.draw(projection.index, x.rows() as u32);
-        // The host side minted them in another instance: a length that does not fit is not used.
-        minted.retain(|minted| minted.mask.len() == 2 * k && minted.correction.len() == 2 * n);
+        let mut corrections = Zeroizing::new(Vec::with_capacity(x.rows() * 2 * n));
         for row in masked.chunks_exact_mut(2 * k) {
-            let minted = minted.pop().unwrap_or_else(|| self.mint(projection, world));
-            combine_halves(row, &minted.mask, k, residue::add);
-            corrections.extend_from_slice(&minted.correction);
+            let mut m_pvt = Zeroizing::new(vec![0; 2 * public.m]);
+            keystream::expand_row(&fresh_seed(world), 0, &mut m_pvt);
+            combine_halves(row, &combination(&m_pvt, &public.m_pub, k), k, residue::add);
+            corrections.extend_from_slice(&combination(&m_pvt, &public.r_pub, n));
         }
         (vec![Shipment::Residues(masked)], corrections)
     }
+}
 
-    /// M_pvt from fresh entropy, `M_pvt M_pub` and `M_pvt R_pub`.
-    pub(super) fn mint(&self, projection: &Projection, world: &mut dyn World) -> MintedMask {
-        let rows = &self.matrices[projection.index as usize];
-        let seed = fresh_seed(world);
-        let mut m_pvt = Zeroizing::new(vec![0; 2 * rows.m]);
-        keystream::expand_row(&seed, 0, &mut m_pvt);
-        MintedMask {
-            mask: combination(&m_pvt, &rows.m_pub, projection.k),
-            correction: combination(&m_pvt, &rows.r_pub, projection.n),
-        }
-    }
+/// m of a projection: at least 1, at most k, and for the one-hot embedding at most n.
+fn rows_of(rank: f32, p: &Projection) -> usize {
+    let m = (f64::from(rank) * p.k as f64).round() as usize;
+    m.clamp(1, if p.is_embedding { p.n.min(p.k) } else { p.k })
 }
 
 impl PublicRows {
@@ -144,6 +146,7 @@ impl PublicRows {
             let sent = MaskedRows {
                 projection: projection.index,
                 rows: (rows.len() / (2 * k)) as u32,
+                planes_apart: false,
                 shipments: vec![Shipment::Residues(rows.to_vec())],
             };
             let y = world.project(&sent)?.pop().unwrap_or_default();

@@ -1,11 +1,13 @@
 use super::*;
-use crate::{
-    setup::Scheme,
-    testing::{TestWorld, product},
-};
+use crate::{setup::Scheme, testing::TestWorld};
 use proptest::prelude::*;
 
-const SCHEMES: [Scheme; 3] = [Scheme::Shares, Scheme::Remo, Scheme::DangerousPlaintext];
+const SCHEMES: [Scheme; 4] = [
+    Scheme::Shares,
+    Scheme::ModuleLwe,
+    Scheme::Remo,
+    Scheme::DangerousPlaintext,
+];
 
 fn rows(count: usize, k: usize) -> FixedRows {
     let x: Vec<f32> = (0..count * k).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -18,15 +20,29 @@ fn round_trip(
     ready: &crate::setup::Ready,
     at: usize,
     x: &FixedRows,
-) -> Vec<u32> {
+) -> Vec<i64> {
     let projection = &ready.projections[at];
-    let sealed = ready.masking.mask(projection, x, world);
+    let sealed = ready.masking.mask(projection, x, world).unwrap();
     let answers = world.project(sealed.rows()).unwrap();
     let checked = ready
         .masking
         .check(projection, x, &sealed, answers)
         .unwrap();
-    ready.masking.unmask(projection, sealed, checked)
+    ready.masking.unmask(projection, sealed, checked).to_vec()
+}
+
+/// X W by definition.
+fn plain(world: &TestWorld, at: usize, x: &FixedRows) -> Vec<i64> {
+    let columns = world.weights[0][at].chunks(x.k());
+    let dot = |x: &[i32], w: &[i32]| -> i64 {
+        x.iter()
+            .zip(w)
+            .map(|(x, w)| i64::from(*x) * i64::from(*w))
+            .sum()
+    };
+    x.iter()
+        .flat_map(|x| columns.clone().map(move |w| dot(x, w)))
+        .collect()
 }
 
 #[test]
@@ -36,7 +52,7 @@ fn every_scheme_gives_the_plain_product() {
         let ready = world.ready(scheme);
         for at in [1, 2, 4, 9] {
             let x = rows(3, ready.projections[at].k);
-            let plain = product(&x.residues(), &world.weights[0][at], x.k());
+            let plain = plain(&world, at, &x);
             assert_eq!(
                 round_trip(&mut world, &ready, at, &x),
                 plain,
@@ -47,46 +63,135 @@ fn every_scheme_gives_the_plain_product() {
 }
 
 #[test]
-fn minted_masks_give_the_same_product_and_are_used_once() {
-    let mut world = TestWorld::new();
-    let ready = world.ready(Scheme::Remo);
-    let projection = &ready.projections[1];
-    let minted = ready.masking.mint(projection, 2, &mut world);
-    let first = minted[0].mask.to_vec();
-    world.supply = minted;
-    let x = rows(3, projection.k);
-    let plain = product(&x.residues(), &world.weights[0][1], x.k());
-    assert_eq!(round_trip(&mut world, &ready, 1, &x), plain);
-    assert!(world.supply.is_empty());
-    // What the host saw is the row plus a minted mask.
-    let seen = world.seen.last().unwrap().1[0].clone();
-    let mut masks: Vec<Vec<u32>> = Vec::new();
-    for (seen, x) in seen.chunks(2 * x.k()).zip(x.residues().chunks(2 * x.k())) {
-        let mut mask = seen.to_vec();
-        combine_halves(&mut mask, x, x.len() / 2, residue::sub);
-        masks.push(mask);
+fn the_embedding_is_exact_under_every_scheme() {
+    for scheme in SCHEMES {
+        let mut world = TestWorld::new();
+        let ready = world.ready(scheme);
+        let x = FixedRows::one_hot(&[3, 39, 0], ready.projections[0].k);
+        let plain = plain(&world, 0, &x);
+        assert_eq!(round_trip(&mut world, &ready, 0, &x), plain, "{scheme:?}");
     }
-    assert!(masks.contains(&first));
-    assert_ne!(masks[0], masks[1]);
-    assert_ne!(masks[1], masks[2]);
+}
+
+/// Rows and weights at the ends of their ranges, every sign: the largest signal, and the noise that comes.
+#[test]
+fn rounding_is_exact_at_the_bounds() {
+    let mut world = TestWorld::new();
+    for weights in &mut world.weights {
+        let signs = (0..).map(|i: usize| if i % 3 == 0 { -1 } else { 1 });
+        weights[1] = signs.take(weights[1].len()).map(|s| s * 32639).collect();
+    }
+    let ready = world.ready(Scheme::ModuleLwe);
+    let projection = &ready.projections[1];
+    let most = (1 << (projection.row_bits - 1)) - 1;
+    for x in [vec![most; projection.k], vec![-most; projection.k]] {
+        let x = FixedRows::from_integers([x.clone(), x].concat(), projection.k);
+        let plain = plain(&world, 1, &x);
+        assert_eq!(round_trip(&mut world, &ready, 1, &x), plain);
+    }
 }
 
 #[test]
-fn minted_masks_of_a_wrong_length_are_not_used() {
+fn every_minted_mask_is_sent_once() {
     let mut world = TestWorld::new();
-    let ready = world.ready(Scheme::Remo);
-    world.supply = vec![MintedMask {
-        mask: Zeroizing::new(vec![1]),
-        correction: Zeroizing::new(vec![1]),
-    }];
-    let x = rows(1, ready.projections[1].k);
-    let plain = product(&x.residues(), &world.weights[0][1], x.k());
-    assert_eq!(round_trip(&mut world, &ready, 1, &x), plain);
+    let ready = world.ready(Scheme::ModuleLwe);
+    let projection = &ready.projections[1];
+    world.mint(1);
+    let minted: Vec<Vec<u32>> = world.supply[&1]
+        .iter()
+        .map(|(mask, _)| mask.clone())
+        .collect();
+    world.seen.clear();
+    let x = FixedRows::from_integers(vec![0; 5 * projection.k], projection.k);
+    round_trip(&mut world, &ready, 1, &x);
+    // Of rows of zeros a host sees the masks.
+    let [(_, hosts)] = &world.seen[..] else {
+        panic!("one call")
+    };
+    let seen: Vec<_> = hosts[0].chunks(2 * projection.k).collect();
+    assert_eq!(seen, minted[..5]);
+    assert_eq!(world.supply[&1].len(), minted.len() - 5);
+}
+
+#[test]
+fn minted_masks_of_a_wrong_length_are_refused() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::ModuleLwe);
+    let projection = &ready.projections[1];
+    let x = rows(1, projection.k);
+    let good = (vec![0; 2 * projection.k], vec![0; 2 * projection.outputs]);
+    for (mask, correction) in [
+        (vec![0; 2 * projection.k - 1], good.1.clone()),
+        (good.0.clone(), vec![0; 2]),
+        (Vec::new(), Vec::new()),
+    ] {
+        world.supply.insert(1, [(mask, correction)].into());
+        assert!(ready.masking.mask(projection, &x, &mut world).is_err());
+    }
+}
+
+#[test]
+fn a_batch_is_made_in_order_and_once() {
+    let mut world = TestWorld::new();
+    let parameters = talaria_arithmetic::module_lwe::Parameters::default_set();
+    let block = vec![1; parameters.block_words()];
+    let mut batch = Batch::begin(parameters.name, 17, 16, &mut world).unwrap();
+    assert!(batch.corrections(&block).is_err());
+    let first = batch.masks(&block).unwrap();
+    assert!(batch.masks(&block[1..]).is_err());
+    // Fresh noise for every block.
+    let mut batch = Batch::begin(parameters.name, 17, 16, &mut world).unwrap();
+    let (one, two) = (batch.masks(&block).unwrap(), batch.masks(&block).unwrap());
+    assert_ne!(one, two);
+    assert_ne!(one, first);
+    assert!(batch.masks(&block).is_err());
+    assert!(!batch.is_done());
+    batch.corrections(&block).unwrap();
+    assert!(batch.is_done());
+    assert!(Batch::begin("512x1", 16, 16, &mut world).is_err());
+}
+
+#[test]
+fn public_rows_are_fetched_checked_and_refused() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::ModuleLwe);
+    let Masking::ModuleLwe(masking) = &ready.masking else {
+        panic!("another masking")
+    };
+    let projection = &ready.projections[2];
+    let good = masking
+        .fetch_public_rows(projection, 7, 3, &mut world)
+        .unwrap();
+    assert_eq!(good.len(), 3 * 2 * projection.outputs);
+    let check = |first, rows: Vec<u32>| masking.check_public_rows(projection, first, rows);
+    assert!(check(7, good.clone()).unwrap());
+    assert!(!check(8, good.clone()).unwrap());
+    for at in [0, 1, good.len() / 2, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        assert!(!check(7, bad).unwrap());
+    }
+    assert!(!check(7, good[1..].to_vec()).unwrap());
+    let most = masking.parameters.public_rows() as u32;
+    assert!(check(most - 2, good).is_err());
+    assert!(
+        masking
+            .fetch_public_rows(projection, 0, 0, &mut world)
+            .is_err()
+    );
+    assert!(
+        masking
+            .fetch_public_rows(projection, most, 1, &mut world)
+            .is_err()
+    );
+    world.tamper = Box::new(|answers| answers[0][5] ^= 1);
+    let refused = masking.fetch_public_rows(projection, 7, 3, &mut world);
+    assert!(matches!(refused, Err(PublicRowsError::WrongHost(_))));
 }
 
 #[test]
 fn no_send_repeats() {
-    for scheme in [Scheme::Shares, Scheme::Remo] {
+    for scheme in [Scheme::Shares, Scheme::ModuleLwe, Scheme::Remo] {
         let mut world = TestWorld::new();
         let ready = world.ready(scheme);
         world.seen.clear();
@@ -156,10 +261,10 @@ proptest! {
             let (_, world, ready) = made.iter_mut().find(|(s, ..)| *s == scheme).unwrap();
             let projection = &ready.projections[1];
             let x = rows(3, projection.k);
-            let sealed = ready.masking.mask(projection, &x, world);
+            let sealed = ready.masking.mask(projection, &x, world).unwrap();
             let mut answers = world.project(sealed.rows()).unwrap();
             let host = usize::from(host).min(answers.len() - 1);
-            let n = projection.n;
+            let n = projection.outputs;
             let at = at.index(2 * n);
             let p = PRIMES[at / n];
             let residue = &mut answers[host][row * 2 * n + at];

@@ -50,7 +50,12 @@ fn a_second_host_with_other_weights_is_named() {
 
 #[test]
 fn a_host_that_multiplies_with_other_weights_than_it_streams_is_refused() {
-    for scheme in [Scheme::Remo, Scheme::DangerousPlaintext, Scheme::Shares] {
+    for scheme in [
+        Scheme::Remo,
+        Scheme::DangerousPlaintext,
+        Scheme::Shares,
+        Scheme::ModuleLwe,
+    ] {
         let mut world = TestWorld::new();
         world.tamper = Box::new(|answers| answers[0][0] ^= 1);
         let error = refused(world.try_ready(options(scheme)));
@@ -98,19 +103,26 @@ fn options_out_of_range_are_refused() {
         };
         assert!(refused(world.try_ready(bad)).contains("remo-rank"));
     }
+    let bad = Options {
+        parameters: "64x2".into(),
+        ..options(Scheme::ModuleLwe)
+    };
+    assert!(refused(world.try_ready(bad)).contains("no parameter set \"64x2\""));
 }
 
 #[test]
 fn another_instance_takes_over_and_refuses_nonsense() {
     let mut world = TestWorld::new();
-    let ready = world.ready(Scheme::Shares);
-    let bytes = ready.snapshot();
-    let restored = Ready::restore(bytes.clone(), &mut world).unwrap();
-    assert_eq!(restored.digest, ready.digest);
-    let bits = |r: &Ready| r.projections.iter().map(|p| p.row_bits).collect::<Vec<_>>();
-    assert_eq!(bits(&restored), bits(&ready));
-    for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-        assert!(Ready::restore(bytes[..end].to_vec(), &mut world).is_err());
+    for scheme in [Scheme::Shares, Scheme::ModuleLwe] {
+        let ready = world.ready(scheme);
+        let bytes = ready.snapshot();
+        let restored = Ready::restore(bytes.clone(), &mut world).unwrap();
+        assert_eq!(restored.digest, ready.digest);
+        let bits = |r: &Ready| r.projections.iter().map(|p| p.row_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&restored), bits(&ready));
+        for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            assert!(Ready::restore(bytes[..end].to_vec(), &mut world).is_err());
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn instance(body: &str) -> (Result<Instance, CvmError>, watch::Sender<bool>) {
         payload: payload_that_does(body),
         links: LinkPlan {
             hosts: Arc::new([]),
-            shapes: shapes.clone(),
+            shapes,
             deadlines: Deadlines {
                 step_cpu: Duration::from_millis(200),
                 ..Deadlines::default()
@@ -26,7 +26,7 @@ fn instance(body: &str) -> (Result<Instance, CvmError>, watch::Sender<bool>) {
             quarantined: Arc::new(AtomicBool::new(false)),
             stop: stopped,
         },
-        pools: Arc::new(Pools::new(shapes, 1)),
+        pools: Arc::new(Pools::new(Arc::new([]), 1)),
         memory_limit: 64 << 20,
     };
     (Instance::new(&blueprint, Arc::default()), stop)

@@ -27,6 +27,7 @@ const GRPC_FRAME_BYTES: u64 = 5;
 pub(super) struct Job {
     pub projection: u32,
     pub rows: u32,
+    pub planes_apart: bool,
     pub body: Body,
     /// Length that the product must have.
     pub product_bytes: usize,
@@ -91,6 +92,7 @@ impl Link {
             id: self.last_id,
             projection: job.projection,
             rows: job.rows,
+            planes_apart: job.planes_apart,
             deadline_ms: deadline_ms(self.deadlines.project),
             body: Some(job.body),
         };

@@ -18,7 +18,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::*;
 use crate::fetch;
 
-const SHAPE: Shape = Shape { k: 3, n: 2 };
+const SHAPE: Shape = Shape {
+    k: 3,
+    n: 2,
+    planes: 2,
+};
 
 /// What a host does with a request.
 enum Act {
@@ -198,7 +202,7 @@ impl Rig {
     fn project(&mut self, rows: u32) -> Result<Answer, LinkError> {
         let row = || RowBody::residues((0..rows * 2 * SHAPE.k as u32).collect());
         let bodies = self.links.links.iter().map(|_| row()).collect();
-        self.links.project(0, rows, bodies)
+        self.links.project(0, rows, false, bodies)
     }
 
     fn failure(&mut self) -> LinkError {
@@ -214,7 +218,8 @@ impl Rig {
 
 /// The right length, filled with the first residue of the request plus `add`.
 fn honest(request: &ProjectRequest, add: u32) -> Act {
-    let words = request.rows as usize * 2 * SHAPE.n;
+    let outputs = SHAPE.outputs(request.planes_apart);
+    let words = request.rows as usize * 2 * outputs;
     let product: Vec<u8> = (0..words as u32)
         .flat_map(|i| (i + add).to_le_bytes())
         .collect();
@@ -486,17 +491,30 @@ fn shutting_down_ends_a_wait() {
 }
 
 #[test]
+fn planes_apart_are_asked_for_and_twice_as_long() {
+    let host = Host::start(|_, request| vec![honest(request, 0)]);
+    let mut rig = rig(&[host.url()]);
+    for (planes_apart, outputs) in [(true, 2 * SHAPE.n), (false, SHAPE.n)] {
+        let body = vec![RowBody::residues(vec![0; 2 * SHAPE.k])];
+        let answer = rig.links.project(0, 1, planes_apart, body).unwrap();
+        assert_eq!(answer.products[0].len(), 2 * outputs);
+    }
+    let asked: Vec<_> = host.seen().iter().map(|r| r.planes_apart).collect();
+    assert_eq!(asked, [true, false]);
+}
+
+#[test]
 fn nothing_is_sent_in_quarantine_or_in_the_wrong_shape() {
     let host = Host::start(|_, request| vec![honest(request, 0)]);
     let mut rig = rig(&[host.url()]);
     let body = |words: usize| vec![RowBody::residues(vec![0; words])];
     let wrong = [
-        rig.links.project(0, 2, body(6)),
-        rig.links.project(0, 0, body(0)),
-        rig.links.project(1, 1, body(6)),
+        rig.links.project(0, 2, false, body(6)),
+        rig.links.project(0, 0, false, body(0)),
+        rig.links.project(1, 1, false, body(6)),
         rig.links
-            .project(0, 1, vec![RowBody::Seed(vec![0; 31].into())]),
-        rig.links.project(0, 1, Vec::new()),
+            .project(0, 1, false, vec![RowBody::Seed(vec![0; 31].into())]),
+        rig.links.project(0, 1, false, Vec::new()),
     ];
     for wrong in wrong {
         assert_eq!(wrong.unwrap_err().failure, LinkFailure::Refused);

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use talaria_wire::digest::{ModelDigest, ModelHasher};
-use talaria_wire::manifest::{self, Generation, LayerExtras, Manifest, Projection, WeightFormat};
+use talaria_wire::manifest::{
+    self, Generation, LayerExtras, Manifest, Projection, Role, WeightFormat,
+};
 
 use super::checkpoint::{Checkpoint, MAX_JSON_BYTES, read_optional};
 use super::config::{self, Described};
@@ -169,6 +171,56 @@ pub fn digest_dir(
         }
     }
     Ok(hasher.finish())
+}
+
+/// A weight matrix as it would be on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// `layer 3 qkv`, `embedding`.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Input features.
+    pub k: usize,
+    /// Outputs.
+    pub n: usize,
+    /// Largest sum of weight magnitudes in a column of one plane.
+    pub plane_l1: u64,
+}
+
+/// Every weight matrix of the checkpoint in `dir`, quantised and measured, without a device.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn survey_dir(
+    dir: &Path,
+    format: WeightFormat,
+    progress: &mut Progress,
+) -> Result<Vec<Surveyed>, LoadError> {
+    let source = Source::open(dir)?;
+    let layout = Layout::of(&source.checkpoint, &source.described)?;
+    let mut bar = Bar::new(&layout, format, 1, progress);
+    let mut surveyed = Vec::with_capacity(layout.matrices.len());
+    for matrix in &layout.matrices {
+        let mut plane_l1 = 0;
+        matrix.quantise(format, bar.budget(), &mut |block| {
+            plane_l1 = block
+                .scales
+                .iter()
+                .map(|s| s.plane_l1)
+                .fold(plane_l1, u64::max);
+            bar.advance(matrix, block.bytes());
+            Ok(())
+        })?;
+        surveyed.push(Surveyed {
+            name: matrix.name(),
+            role: matrix.role,
+            k: matrix.k,
+            n: matrix.n,
+            plane_l1,
+        });
+    }
+    Ok(surveyed)
 }
 
 /// A checkpoint directory, opened and understood; no weight is read yet.

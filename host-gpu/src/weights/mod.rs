@@ -32,7 +32,7 @@ pub mod text_files;
 pub mod transpose;
 
 pub use error::LoadError;
-pub use load::{LoadProgress, Model, digest_dir};
+pub use load::{LoadProgress, Model, Surveyed, digest_dir, survey_dir};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use talaria_host_cvm::{Counters, Cvm, Prompt, Request};
+use talaria_host_cvm::{Counters, Cvm, Masking, Prompt, Rehearsal, Request};
 use talaria_wire::manifest::Manifest;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -57,6 +57,8 @@ impl Load {
 /// Runs a load, after a short one that warms caches and connections.
 pub(super) async fn measure(
     cvm: &Cvm,
+    rehearsal: &mut Rehearsal,
+    masking: (Masking, f32),
     manifest: &Manifest,
     load: Load,
 ) -> Result<Measured, LocalError> {
@@ -70,12 +72,11 @@ pub(super) async fn measure(
         vocab_size,
     )
     .await?;
+    cvm.warm_up().await?;
     let (outcomes, decoding) = drive(cvm, load, vocab_size).await?;
     let timelines: Vec<Timeline> = outcomes.into_iter().map(timeline).collect();
     let rates = rates(&timelines).ok_or_else(too_short)?;
-    let split = split(cvm, manifest, decoding)
-        .await?
-        .ok_or_else(too_short)?;
+    let split = split(rehearsal, masking, manifest, decoding)?.ok_or_else(too_short)?;
     Ok(Measured { rates, split })
 }
 

@@ -13,7 +13,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload};
+use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload, Rehearsal};
 use talaria_host_gpu::weights::{Model, synthetic};
 use talaria_wire::manifest::{Manifest, WeightFormat};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ pub async fn bench(args: BenchArgs) -> Result<(), LocalError> {
 
     let manifest = &machines.model()?.manifest;
     let mut report = Report::new(source.name.clone(), &machines, &args)?;
-    let mut rounds = Rounds::new(&args, cvms.len());
+    let mut rounds = Rounds::new(&args, &payload, cvms.len())?;
     for sessions in &args.sessions {
         let load = Load {
             sessions: *sessions as usize,
@@ -71,17 +71,21 @@ pub async fn bench(args: BenchArgs) -> Result<(), LocalError> {
 /// meets all of them.
 struct Rounds {
     repeats: usize,
+    remo_rank: f32,
+    rehearsal: Rehearsal,
     bar: Bar,
 }
 
 impl Rounds {
-    fn new(args: &BenchArgs, maskings: usize) -> Self {
+    fn new(args: &BenchArgs, payload: &Payload, maskings: usize) -> Result<Self, LocalError> {
         let repeats = args.repeats as usize;
         let runs = repeats * maskings * args.sessions.len();
-        Self {
+        Ok(Self {
             repeats,
+            remo_rank: args.remo_rank,
+            rehearsal: Rehearsal::new(payload)?,
             bar: Bar::counting("measuring", runs as u64),
-        }
+        })
     }
 
     /// Of each masking the run with the median decode rate.
@@ -93,8 +97,9 @@ impl Rounds {
     ) -> Result<Vec<(Masking, Measured)>, LocalError> {
         let mut runs = vec![Vec::with_capacity(self.repeats); cvms.len()];
         for _ in 0..self.repeats {
-            for ((_, cvm), runs) in cvms.iter().zip(&mut runs) {
-                runs.push(measure(cvm, manifest, load).await?);
+            for ((masking, cvm), runs) in cvms.iter().zip(&mut runs) {
+                let masking = (*masking, self.remo_rank);
+                runs.push(measure(cvm, &mut self.rehearsal, masking, manifest, load).await?);
                 self.bar.advance();
             }
         }
@@ -214,7 +219,7 @@ impl Machines {
         masking: Masking,
         args: &BenchArgs,
     ) -> Result<Cvm, LocalError> {
-        let config = CvmConfig {
+        let mut config = CvmConfig {
             masking,
             remo_rank: args.remo_rank,
             hosts: hosts::urls(&self.hosts)
@@ -223,8 +228,10 @@ impl Machines {
                 .collect(),
             engines: args.engines as usize,
             max_batch_rows: args.max_batch_rows,
+            cache_dir: args.cache.dir(),
             ..CvmConfig::default()
         };
+        args.minting.apply(&mut config);
         let bar = Bar::new("set-up pass");
         let cvm = Cvm::start(payload, config, bar.setup()).await;
         bar.clear();

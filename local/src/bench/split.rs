@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use talaria_host_cvm::{Counters, Cvm, Part};
+use talaria_host_cvm::{Counters, Masking, Matrix, Part, Rehearsal};
 use talaria_wire::manifest::{Manifest, Role};
 
 use super::measure::Decoding;
 use crate::error::LocalError;
-
-/// Repetitions of a part on one projection; the median counts.
-const REHEARSALS: usize = 5;
 
 /// Milliseconds of one decode step over all its projections, and microseconds of one projection.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -39,8 +36,9 @@ pub(super) struct Split {
 ///
 /// The payload has no clock: what it computed is timed as a whole, and its parts are run again by
 /// themselves on as many made-up rows.
-pub(super) async fn split(
-    cvm: &Cvm,
+pub(super) fn split(
+    rehearsal: &mut Rehearsal,
+    masking: (Masking, f32),
     manifest: &Manifest,
     decoding: Decoding,
 ) -> Result<Option<Split>, LocalError> {
@@ -54,35 +52,23 @@ pub(super) async fn split(
         return Ok(None);
     };
     let mut parts = [Duration::ZERO; 3];
-    for (part, total) in [Part::Mask, Part::Check, Part::Unmask]
-        .into_iter()
-        .zip(&mut parts)
-    {
-        *total = rehearse_step(cvm, manifest, part, rows).await?;
+    for (index, occurrences) in roles(manifest) {
+        let projection = &manifest.projections[index as usize];
+        let matrix = Matrix {
+            k: projection.k,
+            n: projection.n,
+            planes: manifest.weights.planes() as u32,
+        };
+        let timed = rehearsal.parts(masking, matrix, rows, &PARTS)?;
+        for (total, time) in parts.iter_mut().zip(timed) {
+            *total += time * occurrences;
+        }
     }
     Ok(mean_step(&decoding, parts))
 }
 
-/// A part of all projections of a step: each role once, times how often it occurs.
-async fn rehearse_step(
-    cvm: &Cvm,
-    manifest: &Manifest,
-    part: Part,
-    rows: u32,
-) -> Result<Duration, LocalError> {
-    let mut total = Duration::ZERO;
-    for (index, occurrences) in roles(manifest) {
-        let mut times = Vec::with_capacity(REHEARSALS);
-        // The first call makes the rows up.
-        cvm.rehearse(part, index, rows).await?;
-        for _ in 0..REHEARSALS {
-            times.push(cvm.rehearse(part, index, rows).await?);
-        }
-        times.sort_unstable();
-        total += times[REHEARSALS / 2] * occurrences;
-    }
-    Ok(total)
-}
+/// In the order of [`Split`].
+const PARTS: [Part; 3] = [Part::Mask, Part::Check, Part::Unmask];
 
 /// Of each role the first projection, and how many there are.
 fn roles(manifest: &Manifest) -> Vec<(u32, u32)> {

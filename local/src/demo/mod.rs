@@ -1,4 +1,4 @@
-//! `demo`: the bundled model answers a question through two GPU hosts, then what each party saw.
+//! `demo`: the bundled model answers a question through masked products, then what each party saw.
 
 mod report;
 mod witness;
@@ -37,11 +37,12 @@ pub async fn demo(args: DemoArgs) -> Result<(), LocalError> {
     Ok(())
 }
 
-/// The CVM, both GPU hosts, and a witness beside each of these.
+/// The CVM, the GPU hosts, and a witness beside each of these.
 struct Parties {
     cvm: Cvm,
     _hosts: Vec<Host>,
     witnesses: Vec<Arc<Witness>>,
+    masking: Masking,
     device: String,
 }
 
@@ -58,7 +59,7 @@ impl Parties {
         let model = model?;
 
         let (mut running, mut witnesses) = (Vec::new(), Vec::new());
-        for _ in 0..Masking::Shares.hosts() {
+        for _ in 0..args.masking.hosts() {
             let witness = Arc::new(Witness::new(&model.manifest, ELEMENTS));
             let observer = Some(Arc::clone(&witness) as Arc<_>);
             let options = HostOptions {
@@ -73,6 +74,7 @@ impl Parties {
             cvm,
             _hosts: running,
             witnesses,
+            masking: args.masking,
             device: model.backend.describe(),
         })
     }
@@ -111,8 +113,9 @@ impl Parties {
 async fn start_cvm(args: &DemoArgs, hosts: Vec<String>) -> Result<Cvm, LocalError> {
     let payload = load_payload(args.cache.dir()).await?;
     let config = CvmConfig {
-        masking: Masking::Shares,
+        masking: args.masking,
         hosts,
+        cache_dir: args.cache.dir(),
         ..CvmConfig::default()
     };
     let bar = Bar::new("set-up pass");

@@ -24,10 +24,11 @@ use report::{Report, Run};
 /// Whatever keeps the reply from being complete.
 pub async fn run(args: RunArgs) -> Result<(), LocalError> {
     let begun = Instant::now();
-    servers::check_hosts(args.protocol.masking, &args.gpu)?;
+    let masking = args.protocol.masking_for(args.gpu.len());
+    servers::check_hosts(masking, &args.gpu)?;
     let parties = Parties::start(&args).await?;
     let setup = begun.elapsed();
-    warn_of_leaks(args.protocol.masking, parties.cvm.summary());
+    warn_of_leaks(masking, parties.cvm.summary());
 
     let before = parties.cvm.counters();
     let request = request(&args, parties.generation(&args));
@@ -38,7 +39,7 @@ pub async fn run(args: RunArgs) -> Result<(), LocalError> {
         outcome,
         counters: parties.cvm.counters().since(before),
         setup,
-        masking: args.protocol.masking,
+        masking,
         backend: parties.backend(),
     };
     let report = Report::new(parties.cvm.summary(), run);
@@ -76,7 +77,7 @@ impl Parties {
         let model = hosts::load(dir, device, bar.loading()).await;
         bar.clear();
         let model = model?;
-        let hosts = hosts::serve_many(&model, args.protocol.masking.hosts()).await?;
+        let hosts = hosts::serve_many(&model, args.protocol.masking_for(0).hosts()).await?;
         let cvm = start_cvm(args, hosts::urls(&hosts)).await?;
         Ok(Self {
             model: Some(model),
@@ -120,8 +121,8 @@ impl Parties {
 async fn start_cvm(args: &RunArgs, hosts: Vec<String>) -> Result<Cvm, LocalError> {
     let cache_dir = args.cache.dir();
     let payload = load_payload(cache_dir.clone()).await?;
-    let config = CvmConfig {
-        masking: args.protocol.masking,
+    let mut config = CvmConfig {
+        masking: args.protocol.masking_for(args.gpu.len()),
         remo_rank: args.protocol.remo_rank,
         expected_digest: args.expect_digest,
         hosts,
@@ -130,6 +131,7 @@ async fn start_cvm(args: &RunArgs, hosts: Vec<String>) -> Result<Cvm, LocalError
         cache_dir,
         ..CvmConfig::default()
     };
+    args.protocol.minting.apply(&mut config);
     let bar = Bar::new("set-up pass");
     let cvm = Cvm::start(&payload, config, bar.setup()).await;
     bar.clear();

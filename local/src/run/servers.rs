@@ -16,6 +16,7 @@ pub(super) fn check_hosts(masking: Masking, gpu: &[String]) -> Result<(), LocalE
     if !gpu.is_empty() && gpu.len() != needed {
         let why = match masking {
             Masking::Shares => "one host gets rows plus masks, the other the masks",
+            Masking::ModuleLwe => "one host gets all rows, masked under Module-LWE",
             Masking::Remo => "one host gets all rows, masked within a subspace",
             Masking::DangerousPlaintext => "one host gets all rows as they are",
         };

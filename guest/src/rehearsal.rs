@@ -1,0 +1,204 @@
+//! Parts of a projection call on made-up rows and weights, for the host to time: the payload has no clock.
+//! Nothing made up here is ever sent or used.
+
+use crate::{
+    check::Fold,
+    fixed_point::FixedRows,
+    mask::{MaskedRows, Masking, MintedMasks, ModuleLwe, NoMasks, Remo, Sealed},
+    projection::{Measured, Projection},
+    setup::{MAX_BATCH_ROWS, Scheme},
+    world::{HostFailure, World, fresh_seed},
+};
+use talaria_arithmetic::{exactness::MIN_ROW_BITS, module_lwe::Parameters};
+use talaria_wire::manifest::{self, Role};
+use zeroize::Zeroizing;
+
+/// A part of a projection call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Building masked rows.
+    Mask,
+    /// Checking a response.
+    Check,
+    /// Taking the mask off, back to floats.
+    Unmask,
+}
+
+/// A made-up weight matrix and rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Input features.
+    pub k: u32,
+    /// Outputs.
+    pub n: u32,
+    /// int8 planes of a weight.
+    pub planes: u32,
+    /// Rows of the call.
+    pub rows: u32,
+}
+
+/// Largest dimension that is made up.
+const MAX_DIMENSION: u32 = 1 << 20;
+
+/// Everything made up.
+pub struct Rehearsal {
+    masking: Masking,
+    projection: Projection,
+    x: FixedRows,
+    sealed: Sealed,
+    answers: Vec<Vec<u32>>,
+}
+
+impl Rehearsal {
+    /// Makes rows up, and what the scheme needs of set-up.
+    pub fn new(
+        scheme: Scheme,
+        remo_rank: f32,
+        shape: Shape,
+        world: &mut dyn World,
+    ) -> Result<Self, String> {
+        let fits = (1..=MAX_DIMENSION).contains(&shape.k)
+            && (1..=MAX_DIMENSION).contains(&shape.n)
+            && (1..=2).contains(&shape.planes)
+            && (1..=MAX_BATCH_ROWS).contains(&shape.rows);
+        if !fits {
+            return Err(format!("no rehearsal with {shape:?}"));
+        }
+        let projection = projection(scheme, shape, world);
+        let masking = match scheme {
+            Scheme::Shares => Masking::Shares,
+            Scheme::DangerousPlaintext => Masking::DangerousPlaintext,
+            Scheme::ModuleLwe => Masking::ModuleLwe(ModuleLwe {
+                parameters: Parameters::default_set(),
+                public_seed: [0; 32],
+            }),
+            Scheme::Remo => Masking::Remo(Remo::made_up(remo_rank, &projection)),
+        };
+        let x = vec![1; shape.rows as usize * projection.k];
+        let x = FixedRows::from_integers(x, projection.k);
+        let sealed = mask(&masking, &projection, &x, world)?;
+        let answer = vec![0; shape.rows as usize * 2 * projection.outputs];
+        Ok(Self {
+            answers: vec![answer; masking.hosts()],
+            masking,
+            projection,
+            x,
+            sealed,
+        })
+    }
+
+    /// Runs a part.
+    pub fn run(&self, part: Part, world: &mut dyn World) -> Result<(), String> {
+        let projection = &self.projection;
+        match part {
+            Part::Mask => drop(mask(&self.masking, projection, &self.x, world)?),
+            Part::Check => {
+                let answers = self.answers.clone();
+                // Zeros are no product: what counts is the time.
+                let _ = self
+                    .masking
+                    .check(projection, &self.x, &self.sealed, answers);
+            }
+            Part::Unmask => {
+                let masking = &self.masking;
+                let y = masking.unmask_rehearsed(projection, &self.sealed, &self.answers[0]);
+                drop(
+                    self.x
+                        .dequantise(&y, &projection.column_scales, &projection.bias),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// With check vectors of zero weights.
+fn projection(scheme: Scheme, shape: Shape, world: &mut dyn World) -> Projection {
+    let apart = scheme == Scheme::ModuleLwe;
+    let outputs = shape.n * if apart { shape.planes } else { 1 };
+    let fold = Fold::new(&fresh_seed(world), shape.k as usize, outputs as usize);
+    let entry = manifest::Projection {
+        role: Role::LmHead,
+        layer: 0,
+        k: shape.k,
+        n: shape.n,
+        exponents: vec![0; shape.n as usize],
+        bias: Vec::new(),
+    };
+    let measured = Measured {
+        check: fold.finish().0,
+        row_bits: MIN_ROW_BITS,
+        plane_l1: u64::from(shape.k),
+    };
+    Projection::new(0, &entry, measured)
+}
+
+fn mask(
+    masking: &Masking,
+    projection: &Projection,
+    x: &FixedRows,
+    world: &mut dyn World,
+) -> Result<Sealed, String> {
+    let masked = masking.mask(projection, x, &mut MadeUp { world, projection });
+    masked.map_err(|NoMasks(reason)| reason)
+}
+
+/// A world whose minted masks are zeros: real ones are for real rows.
+struct MadeUp<'a> {
+    world: &'a mut dyn World,
+    projection: &'a Projection,
+}
+
+impl World for MadeUp<'_> {
+    fn project(&mut self, _rows: &MaskedRows) -> Result<Vec<Vec<u32>>, HostFailure> {
+        Err(HostFailure {
+            host: 0,
+            message: "a rehearsal sends nothing".into(),
+        })
+    }
+
+    fn quarantine(&mut self, _projection: u32) {}
+
+    fn draw(&mut self, _projection: u32, rows: u32) -> Result<MintedMasks, String> {
+        let zeros = |columns: usize| Zeroizing::new(vec![0; rows as usize * 2 * columns]);
+        Ok(MintedMasks {
+            masks: zeros(self.projection.k),
+            corrections: zeros(self.projection.outputs),
+        })
+    }
+
+    fn entropy(&mut self, bytes: &mut [u8]) {
+        self.world.entropy(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestWorld;
+
+    #[test]
+    fn every_part_of_every_scheme_runs_and_sends_nothing() {
+        let shape = Shape {
+            k: 40,
+            n: 7,
+            planes: 2,
+            rows: 3,
+        };
+        let mut world = TestWorld::new();
+        for scheme in [
+            Scheme::Shares,
+            Scheme::ModuleLwe,
+            Scheme::Remo,
+            Scheme::DangerousPlaintext,
+        ] {
+            let rehearsal = Rehearsal::new(scheme, 0.5, shape, &mut world).unwrap();
+            for part in [Part::Mask, Part::Check, Part::Unmask] {
+                rehearsal.run(part, &mut world).unwrap();
+            }
+        }
+        assert!(world.seen.is_empty() && world.supply.is_empty());
+        let bad = Shape { rows: 0, ..shape };
+        assert!(Rehearsal::new(Scheme::Shares, 0.5, bad, &mut world).is_err());
+    }
+}

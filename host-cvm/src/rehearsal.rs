@@ -1,0 +1,136 @@
+//! The payload's parts, timed by themselves on made-up rows: no host, no model, nothing sent.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use talaria_arithmetic::module_lwe::{LANES, Parameters};
+use tokio::sync::watch;
+
+use crate::bindings::exports::talaria::payload::rehearsal;
+use crate::config::{Deadlines, MAX_MEMORY_BYTES, Masking};
+use crate::counters::InstanceCounters;
+use crate::error::CvmError;
+use crate::instance::{Blueprint, Instance};
+use crate::link::LinkPlan;
+use crate::payload::Payload;
+use crate::pool::{Batch, MaskShape, Pools};
+
+/// Runs of a part; the median counts.
+const RUNS: usize = 5;
+
+/// Parts of a projection call that can be run by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Masking of rows.
+    Mask,
+    /// Integrity check of products.
+    Check,
+    /// Removal of masks.
+    Unmask,
+}
+
+/// A weight matrix that is made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Input features.
+    pub k: u32,
+    /// Outputs.
+    pub n: u32,
+    /// int8 planes of a weight.
+    pub planes: u32,
+}
+
+/// An instance that is linked to nothing.
+pub struct Rehearsal {
+    instance: Instance,
+    /// The CVM that it is part of never stops.
+    _stop: watch::Sender<bool>,
+}
+
+impl Rehearsal {
+    /// A fresh instance.
+    ///
+    /// # Errors
+    /// If it cannot be instantiated.
+    pub fn new(payload: &Payload) -> Result<Self, CvmError> {
+        let (stop, stopped) = watch::channel(false);
+        let blueprint = Blueprint {
+            payload: payload.clone(),
+            links: LinkPlan {
+                hosts: Arc::new([]),
+                shapes: Arc::new([]),
+                deadlines: Deadlines::default(),
+                quarantined: Arc::new(AtomicBool::new(false)),
+                stop: stopped,
+            },
+            pools: Arc::new(Pools::new(Arc::new([]), 0)),
+            memory_limit: MAX_MEMORY_BYTES,
+        };
+        Ok(Self {
+            instance: Instance::new(&blueprint, Arc::new(InstanceCounters::default()))?,
+            _stop: stop,
+        })
+    }
+
+    /// Time of each part in turn for one call with `rows` rows, the median of some runs.
+    ///
+    /// # Errors
+    /// [`CvmError::Request`] if the payload cannot make such a matrix up.
+    pub fn parts(
+        &mut self,
+        (masking, remo_rank): (Masking, f32),
+        matrix: Matrix,
+        rows: u32,
+        parts: &[Part],
+    ) -> Result<Vec<Duration>, CvmError> {
+        let Matrix { k, n, planes } = matrix;
+        let matrix = rehearsal::Matrix { k, n, planes };
+        self.instance
+            .begin_rehearsal(masking.into(), remo_rank, matrix, rows)?;
+        let time = |part: &Part| {
+            let part = match part {
+                Part::Mask => rehearsal::Part::Mask,
+                Part::Check => rehearsal::Part::Check,
+                Part::Unmask => rehearsal::Part::Unmask,
+            };
+            median(|| self.instance.rehearse(part))
+        };
+        parts.iter().map(time).collect()
+    }
+
+    /// Nanoseconds to mint one column (feature or output) of one mask of module-LWE, as a minting instance does it:
+    /// public polynomials copied in from memory, masks copied out and put in place.
+    ///
+    /// # Errors
+    /// If the payload refuses.
+    pub fn minting(&mut self, parameters: &'static Parameters) -> Result<f64, CvmError> {
+        const BLOCKS: usize = 64;
+        let columns = BLOCKS * LANES;
+        let shape = MaskShape {
+            k: columns,
+            outputs: LANES,
+        };
+        let polynomials = vec![1i32; BLOCKS * parameters.block_words()];
+        let mut batch = Batch::new(parameters, shape);
+        let time = median(|| {
+            self.instance.begin_batch(parameters.name, shape)?;
+            let started = std::time::Instant::now();
+            for (i, block) in polynomials
+                .chunks_exact(parameters.block_words())
+                .enumerate()
+            {
+                let lanes = self.instance.mint_masks(block)?;
+                batch.set_masks(i, &lanes);
+            }
+            Ok(started.elapsed())
+        })?;
+        Ok(time.as_secs_f64() * 1e9 / (columns * parameters.degree) as f64)
+    }
+}
+
+fn median(mut run: impl FnMut() -> Result<Duration, CvmError>) -> Result<Duration, CvmError> {
+    let mut times = (0..RUNS).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
+    times.sort_unstable();
+    Ok(times[RUNS / 2])
+}
