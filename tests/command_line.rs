@@ -138,7 +138,14 @@ fn requests_that_make_no_sense() {
     refused(&here, &demo, "127.0.0.1:1");
     let set = ["--mask-parameters", "64x2"];
     refused(&[&here[..], &set].concat(), &demo, "512x5");
-    let little = ["--prompt", "x", "--masking", "module-lwe", "--mask-memory", "0.1"];
+    let little = [
+        "--prompt",
+        "x",
+        "--masking",
+        "module-lwe",
+        "--mask-memory",
+        "0.1",
+    ];
     refused(&little, &demo, "256x10");
     let away = [
         "--prompt",

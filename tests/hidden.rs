@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use talaria_arithmetic::{
     PRIMES, keystream,
-    module_lwe::{LANES, Noise, PARAMETERS, Parameters, PublicPolynomials, Secret, mint_block},
+    module_lwe::{LANES, PARAMETERS, Parameters, PublicPolynomials, Secret, mint_block},
     residue::{self, Factor},
 };
 use talaria_host_cvm::Masking;
@@ -59,7 +59,7 @@ impl Mint {
         let mut rows = vec![vec![0; 2 * features]; degree];
         let mut lanes = vec![0; 2 * degree * LANES];
         for block in 0..self.a.blocks() {
-            let noise = self.noise.then(|| Noise::new(&key, block as u64));
+            let noise = self.noise.then_some((&key, block as u64));
             mint_block(&secret, noise, self.a.block(block), &mut lanes).unwrap();
             let width = LANES.min(features - block * LANES);
             for (i, lanes) in lanes.chunks(LANES).enumerate() {
@@ -160,7 +160,7 @@ fn a_million_masks_and_none_twice() {
         seed[..4].copy_from_slice(&batch.to_le_bytes());
         let secret = Secret::draw(parameters, &seed);
         seed[31] = 1;
-        mint_block(&secret, Some(Noise::new(&seed, 0)), a.block(0), &mut lanes).unwrap();
+        mint_block(&secret, Some((&seed, 0)), a.block(0), &mut lanes).unwrap();
         // Four features modulo P1 of each row.
         masks.extend(
             lanes

@@ -61,7 +61,7 @@ impl Batch {
             return Err(MintingError::Order("this batch has all its masks"));
         }
         self.masks.0 += 1;
-        self.mint(Some(Noise::new(&self.noise, block)), polynomials)
+        self.mint(Some((&self.noise, block)), polynomials)
     }
 
     /// Corrections of the next outputs, as [prime][row][lane].
@@ -83,7 +83,7 @@ impl Batch {
         noise: Option<Noise<'_>>,
         polynomials: &[i32],
     ) -> Result<Vec<u32>, MintingError> {
-        let mut out = vec![0; 2 * self.parameters.degree * LANES];
+        let mut out = vec![0; self.parameters.mask_words()];
         mint_block(&self.secret, noise, polynomials, &mut out)?;
         Ok(out)
     }
