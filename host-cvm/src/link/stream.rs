@@ -93,6 +93,7 @@ impl Link {
             rows: job.rows,
             deadline_ms: deadline_ms(self.deadlines.project),
             body: Some(job.body),
+            planes_apart: false,
         };
         let exchange = self.exchange(&request, job.product_bytes);
         let exchanged = timeout_at(job.until, exchange).await;
