@@ -12,7 +12,7 @@ use talaria_guest::{
     world::{HostFailure, World},
 };
 use talaria_host_gpu::{
-    backend::{BackendKind, open},
+    backend::{BackendKind, Planes, open},
     weights::Model,
 };
 use talaria_wire::manifest::WeightFormat;
@@ -35,7 +35,7 @@ impl World for Backends {
                 Shipment::Residues(residues) => residues.clone(),
                 Shipment::Seed(seed) => expand_rows(seed, count, k),
             };
-            let y = self.model.backend.project(index, count, &x);
+            let y = self.model.backend.project(index, count, &x, Planes::Joined);
             y.map_err(|e| HostFailure {
                 host: host as u32,
                 message: e.to_string(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use talaria_arithmetic::PRIMES;
 use talaria_host_gpu::backend::cpu::{CpuBackend, path::Path};
 use talaria_host_gpu::backend::wgpu::WgpuBackend;
-use talaria_host_gpu::backend::{Backend, BackendError, MatrixShape};
+use talaria_host_gpu::backend::{Backend, BackendError, MatrixShape, Planes};
 use talaria_wire::manifest::WeightFormat;
 
 /// Every figure is the best of the runs that fit into this time.
@@ -49,7 +49,7 @@ fn products(backend: &mut dyn Backend, threads: usize, bandwidth: f64) -> Result
     let matrix = load(backend)?;
     for rows in ROWS {
         let x = residues(rows);
-        let seconds = best(|| backend.project(matrix, rows, &x).map(drop))?;
+        let seconds = best(|| backend.project(matrix, rows, &x, Planes::Joined).map(drop))?;
         if seconds > TIME.as_secs_f64() {
             println!("  {rows:2} rows: {seconds:.1} s, more are not measured");
             break;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use talaria_host_gpu::backend::{Backend, BackendError, MatrixShape};
+use talaria_host_gpu::backend::{Backend, BackendError, MatrixShape, Planes};
 use talaria_host_gpu::scheduler::Limits;
 use talaria_host_gpu::server::{GpuHost, RunningServer};
 use talaria_host_gpu::weights::Model;
@@ -51,7 +51,7 @@ impl Backend for Echo {
         Ok(Vec::new())
     }
 
-    fn project(&self, _: usize, _: usize, x: &[u32]) -> Result<Vec<u32>, BackendError> {
+    fn project(&self, _: usize, _: usize, x: &[u32], _: Planes) -> Result<Vec<u32>, BackendError> {
         Ok(x.to_vec())
     }
 
@@ -126,6 +126,7 @@ impl Caller {
                 rows: 1,
                 deadline_ms: 0,
                 body: Some(Body::Residues(row.clone().into())),
+                planes_apart: false,
             };
             self.requests.send(request).await?;
             let answer = self.answers.message().await?.ok_or("the stream ended")?;

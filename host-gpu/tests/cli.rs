@@ -145,6 +145,7 @@ async fn project_once(url: String) -> usize {
         rows: 1,
         deadline_ms: 10_000,
         body: Some(Body::Seed(vec![1; 32].into())),
+        planes_apart: false,
     };
     let answers = client.project(tokio_stream::once(request)).await.unwrap();
     let answer = answers.into_inner().message().await.unwrap().unwrap();

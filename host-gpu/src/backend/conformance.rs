@@ -1,42 +1,46 @@
 //! What every backend must do, checked against integers of unlimited width.
 
-use super::{Backend, BackendError, MatrixShape};
+use super::{Backend, BackendError, MatrixShape, Planes};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use talaria_arithmetic::PRIMES;
 use talaria_wire::manifest::WeightFormat;
 
 /// Planes, most significant first, each (n, k).
-type Planes = Vec<Vec<i8>>;
+type Weights = Vec<Vec<i8>>;
+
+const BOTH: [Planes; 2] = [Planes::Joined, Planes::Apart];
 
 /// `x` (rows, 2, k) times the planes, by definition.
-fn reference(shape: MatrixShape, planes: &Planes, x: &[u32]) -> Vec<u32> {
-    let MatrixShape { k, n, .. } = shape;
-    let weight = |at: usize| {
-        planes
-            .iter()
-            .fold(0, |w, plane| 256 * w + i128::from(plane[at]))
+fn reference(shape: MatrixShape, weights: &Weights, x: &[u32], planes: Planes) -> Vec<u32> {
+    let joined = match planes {
+        Planes::Joined => weights.len(),
+        Planes::Apart => 1,
     };
     let mut y = Vec::new();
-    for (unit, x) in x.chunks(k).enumerate() {
-        for c in 0..n {
-            let products = x
-                .iter()
-                .enumerate()
-                .map(|(j, x)| i128::from(*x) * weight(c * k + j));
-            y.push(
-                products
-                    .sum::<i128>()
-                    .rem_euclid(i128::from(PRIMES[unit % 2])) as u32,
-            );
+    for (unit, x) in x.chunks(shape.k).enumerate() {
+        let p = i128::from(PRIMES[unit % 2]);
+        for planes in weights.chunks(joined) {
+            y.extend((0..shape.n).map(|c| column(x, planes, c).rem_euclid(p) as u32));
         }
     }
     y
 }
 
-fn load(backend: &mut dyn Backend, shape: MatrixShape, planes: &Planes, piece: usize) -> usize {
+/// `x` (k) times column c of the planes, joined.
+fn column(x: &[u32], planes: &[Vec<i8>], c: usize) -> i128 {
+    let weight = |at: usize| {
+        planes
+            .iter()
+            .fold(0, |w, plane| 256 * w + i128::from(plane[at]))
+    };
+    let products = x.iter().zip(c * x.len()..);
+    products.map(|(x, at)| i128::from(*x) * weight(at)).sum()
+}
+
+fn load(backend: &mut dyn Backend, shape: MatrixShape, weights: &Weights, piece: usize) -> usize {
     let matrix = backend.add_matrix(shape).unwrap();
-    for (plane, weights) in planes.iter().enumerate() {
+    for (plane, weights) in weights.iter().enumerate() {
         for (i, weights) in weights.chunks(piece * shape.k).enumerate() {
             backend.store(matrix, plane, i * piece, weights).unwrap();
         }
@@ -55,7 +59,7 @@ impl Numbers {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32
     }
 
-    fn planes(&mut self, shape: MatrixShape) -> Planes {
+    fn weights(&mut self, shape: MatrixShape) -> Weights {
         let plane = |_| (0..shape.n * shape.k).map(|_| self.next() as i8).collect();
         (0..shape.format.planes()).map(plane).collect()
     }
@@ -99,13 +103,15 @@ pub fn check_random<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
             seed,
         } = case;
         let mut numbers = Numbers(seed);
-        let planes = numbers.planes(shape);
+        let weights = numbers.weights(shape);
         let mut backend = backend.borrow_mut();
-        let matrix = load(&mut *backend, shape, &planes, piece);
+        let matrix = load(&mut *backend, shape, &weights, piece);
         let x = numbers.rows(rows, shape.k);
-        let y = backend.project(matrix, rows, &x).unwrap();
-        prop_assert_eq!(y, reference(shape, &planes, &x));
-        for (plane, weights) in planes.iter().enumerate() {
+        for planes in BOTH {
+            let y = backend.project(matrix, rows, &x, planes).unwrap();
+            prop_assert_eq!(y, reference(shape, &weights, &x, planes));
+        }
+        for (plane, weights) in weights.iter().enumerate() {
             let read = backend.read(matrix, plane, 0, shape.n).unwrap();
             prop_assert_eq!(&read, weights);
             let (first, count) = (shape.n / 3, shape.n.div_ceil(4));
@@ -147,13 +153,16 @@ pub fn check_extremes<B: Backend>(open: impl Fn() -> Result<B, BackendError>, ks
             };
             let extremes = [-128, 127, -127];
             let plane: Vec<i8> = extremes.iter().flat_map(|w| vec![*w; *k]).collect();
-            let planes = vec![plane; format.planes()];
-            let matrix = load(&mut backend, shape, &planes, 3);
+            let weights = vec![plane; format.planes()];
+            let matrix = load(&mut backend, shape, &weights, 3);
             let rows = extreme_residues(PRIMES[0]).len();
             let row = |i: usize| PRIMES.map(|p| vec![extreme_residues(p)[i]; *k]).concat();
             let x = (0..rows).flat_map(row).collect::<Vec<u32>>();
-            let y = backend.project(matrix, rows, &x).unwrap();
-            assert_eq!(y, reference(shape, &planes, &x), "k = {k}, {format:?}");
+            for planes in BOTH {
+                let y = backend.project(matrix, rows, &x, planes).unwrap();
+                let expected = reference(shape, &weights, &x, planes);
+                assert_eq!(y, expected, "k = {k}, {format:?}, {planes:?}");
+            }
         }
     }
 }
@@ -178,8 +187,11 @@ pub fn check_refusals<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
     backend.store(matrix, 0, 0, &[1; 15]).unwrap();
     assert!(backend.read(matrix, 0, 1, 3).is_err());
     assert!(backend.read(matrix, 0, 0, usize::MAX).is_err());
-    assert!(backend.project(matrix, 1, &[0; 9]).is_err());
-    assert!(backend.project(matrix, 0, &[]).is_err());
-    assert!(backend.project(matrix + 1, 1, &[0; 10]).is_err());
-    assert_eq!(backend.project(matrix, 1, &[1; 10]).unwrap(), [5; 6]);
+    for planes in BOTH {
+        assert!(backend.project(matrix, 1, &[0; 9], planes).is_err());
+        assert!(backend.project(matrix, 0, &[], planes).is_err());
+        assert!(backend.project(matrix + 1, 1, &[0; 10], planes).is_err());
+        let y = backend.project(matrix, 1, &[1; 10], planes).unwrap();
+        assert_eq!(y, [5; 6]);
+    }
 }

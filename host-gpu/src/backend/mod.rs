@@ -1,7 +1,8 @@
 //! What multiplies: rows of residues times integer weight planes, exactly, modulo both primes.
 //!
 //! Every backend gives the same bits: `y[c] = sum_j x[j] * W[j][c] mod p` with `W = 256 * hi + lo`
-//! (int16) or `W` itself (int8), for p = P1 and P2.
+//! (int16) or `W` itself (int8), for p = P1 and P2; or, with [`Planes::Apart`], the sums with `hi` and with
+//! `lo` by themselves.
 
 pub mod cpu;
 mod open;
@@ -12,7 +13,7 @@ pub mod wgpu;
 mod conformance;
 
 pub use open::{BackendKind, open};
-pub use shape::MatrixShape;
+pub use shape::{MatrixShape, Planes};
 
 /// Why a backend cannot do what it is asked.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +74,15 @@ pub trait Backend: Send + Sync {
     ) -> Result<Vec<i8>, BackendError>;
 
     /// Products of `rows` rows. `x` is rows x (k modulo P1, then k modulo P2), every element below its
-    /// prime (the caller has checked); the result is rows x (n modulo P1, then n modulo P2).
-    fn project(&self, matrix: usize, rows: usize, x: &[u32]) -> Result<Vec<u32>, BackendError>;
+    /// prime (the caller has checked); the result is rows x (outputs modulo P1, then outputs modulo P2)
+    /// with n outputs, or planes x n where planes are apart ([`MatrixShape::outputs`]).
+    fn project(
+        &self,
+        matrix: usize,
+        rows: usize,
+        x: &[u32],
+        planes: Planes,
+    ) -> Result<Vec<u32>, BackendError>;
 
     /// Bytes held for weights.
     fn weight_bytes(&self) -> u64;

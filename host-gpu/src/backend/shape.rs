@@ -1,7 +1,19 @@
-//! Shapes of matrices, and what fits them.
+//! Shapes of matrices and of their products, and what fits them.
 
 use super::BackendError;
-use talaria_wire::manifest::WeightFormat;
+use talaria_arithmetic::residue::RESIDUE_BYTES;
+use talaria_wire::manifest::{Manifest, WeightFormat};
+
+/// What a product does with the planes of its matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planes {
+    /// One output a column: `y = 256 * (x @ hi) + x @ lo`.
+    #[default]
+    Joined,
+    /// One output a column and plane: `x @ hi`, then `x @ lo`. The product of a matrix with planes x n
+    /// columns; for matrices of one plane the same as joined.
+    Apart,
+}
 
 /// Shape and format of one weight matrix `W (k,n)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +26,44 @@ pub struct MatrixShape {
     pub format: WeightFormat,
 }
 
+impl Planes {
+    /// Outputs a column.
+    pub const fn parts(self, format: WeightFormat) -> usize {
+        match self {
+            Planes::Joined => 1,
+            Planes::Apart => format.planes(),
+        }
+    }
+}
+
 impl MatrixShape {
+    /// Of every projection of a manifest, in order.
+    pub fn of_manifest(manifest: &Manifest) -> Vec<Self> {
+        let projections = manifest.projections.iter();
+        projections
+            .map(|p| Self {
+                k: p.k as usize,
+                n: p.n as usize,
+                format: manifest.weights,
+            })
+            .collect()
+    }
+
+    /// Residues of a row of a product modulo one prime: n, or planes x n.
+    pub const fn outputs(self, planes: Planes) -> usize {
+        planes.parts(self.format) * self.n
+    }
+
+    /// Bytes of rows: k residues modulo each of two primes.
+    pub const fn input_bytes(self, rows: usize) -> usize {
+        rows * 2 * self.k * RESIDUE_BYTES
+    }
+
+    /// Bytes of products: [`MatrixShape::outputs`] residues modulo each of two primes.
+    pub const fn output_bytes(self, rows: usize, planes: Planes) -> usize {
+        rows * 2 * self.outputs(planes) * RESIDUE_BYTES
+    }
+
     /// Weights are no more than this many bytes, so that no size computed from a shape overflows.
     const MAX_WEIGHTS: usize = 1 << 44;
 

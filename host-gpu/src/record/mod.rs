@@ -15,6 +15,7 @@
 //!          microseconds           u64     since the start of the record
 //!          projection             u32     index into the manifest
 //!          rows                   u32     at least 1
+//!          planes                 u32     0: joined, 1: apart
 //!          kind                   u32     1: residues, 2: seed
 //!          length                 u64     bytes that follow: rows x 2k x 4, or 32
 //!          bytes                  as they came (wire/proto/weighted.proto)
@@ -26,16 +27,19 @@ mod writer;
 pub use reader::{Entry, Reader, RecordError};
 pub use writer::Recorder;
 
+use crate::backend::Planes;
 use crate::scheduler::rows::ClaimBody;
 
 /// Version of the format above.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"TALREC\r\n";
 const KIND_RESIDUES: u32 = 1;
 const KIND_SEED: u32 = 2;
+const PLANES_JOINED: u32 = 0;
+const PLANES_APART: u32 = 1;
 /// Bytes of an entry before its body.
-const ENTRY_BYTES: usize = 8 + 8 + 8 + 4 + 4 + 4 + 8;
+const ENTRY_BYTES: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4 + 8;
 
 /// A request as a host saw it. Its counts and lengths agree with the manifest; residues are unread.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Seen {
     pub projection: u32,
     /// Number of rows.
     pub rows: u32,
+    /// What the product does with the planes.
+    pub planes: Planes,
     /// Residues or seed as they came.
     pub body: ClaimBody,
 }

@@ -9,8 +9,11 @@ use talaria_arithmetic::keystream::SEED_BYTES;
 use talaria_wire::digest::ModelDigest;
 use talaria_wire::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 
-use super::{ENTRY_BYTES, FORMAT, KIND_RESIDUES, KIND_SEED, MAGIC, Seen};
-use crate::scheduler::rows::{ClaimBody, Shape};
+use super::{
+    ENTRY_BYTES, FORMAT, KIND_RESIDUES, KIND_SEED, MAGIC, PLANES_APART, PLANES_JOINED, Seen,
+};
+use crate::backend::{MatrixShape, Planes};
+use crate::scheduler::rows::ClaimBody;
 
 /// Why a file is no record, or where it ends being one.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,7 @@ pub struct Reader<R = BufReader<File>> {
     failed: bool,
     digest: ModelDigest,
     manifest: Manifest,
-    shapes: Vec<Shape>,
+    shapes: Vec<MatrixShape>,
 }
 
 impl Reader {
@@ -110,7 +113,7 @@ impl<R: Read> Reader<R> {
             next: 0,
             failed: false,
             digest,
-            shapes: Shape::of_manifest(&manifest),
+            shapes: MatrixShape::of_manifest(&manifest),
             manifest,
         })
     }
@@ -188,6 +191,7 @@ struct Head {
     micros: u64,
     projection: u32,
     rows: u32,
+    planes: u32,
     kind: u32,
     length: u64,
 }
@@ -205,12 +209,13 @@ impl Head {
             micros: u64::from_le_bytes(take(&mut bytes)?),
             projection: u32::from_le_bytes(take(&mut bytes)?),
             rows: u32::from_le_bytes(take(&mut bytes)?),
+            planes: u32::from_le_bytes(take(&mut bytes)?),
             kind: u32::from_le_bytes(take(&mut bytes)?),
             length: u64::from_le_bytes(take(&mut bytes)?),
         })
     }
 
-    fn check(&self, next: u64, shapes: &[Shape]) -> Result<(), String> {
+    fn check(&self, next: u64, shapes: &[MatrixShape]) -> Result<(), String> {
         if self.index != next {
             return Err(format!("index {}, expected {next}", self.index));
         }
@@ -219,6 +224,9 @@ impl Head {
             .ok_or_else(|| format!("projection {} of {}", self.projection, shapes.len()))?;
         if self.rows == 0 {
             return Err("no rows".into());
+        }
+        if ![PLANES_JOINED, PLANES_APART].contains(&self.planes) {
+            return Err(format!("planes {}", self.planes));
         }
         let expected = match self.kind {
             KIND_RESIDUES => u64::from(self.rows) * shape.input_bytes(1) as u64,
@@ -232,7 +240,7 @@ impl Head {
         }
     }
 
-    /// The entry with its body, whose length and kind [`Head::check`] has compared.
+    /// The entry with its body, after [`Head::check`].
     fn with(&self, body: Vec<u8>) -> Entry {
         let body = match <[u8; SEED_BYTES]>::try_from(&body[..]) {
             Ok(seed) if self.kind == KIND_SEED => ClaimBody::Seed(seed),
@@ -245,6 +253,10 @@ impl Head {
                 stream: self.stream,
                 projection: self.projection,
                 rows: self.rows,
+                planes: match self.planes {
+                    PLANES_APART => Planes::Apart,
+                    _ => Planes::Joined,
+                },
                 body,
             },
         }

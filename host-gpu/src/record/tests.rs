@@ -15,12 +15,14 @@ fn record() -> (Vec<Seen>, Vec<u8>) {
         stream: 3,
         projection: 1,
         rows: 2,
+        planes: Planes::Joined,
         body: ClaimBody::Residues(to_little_endian(some_rows(2, 8, 1))),
     };
     let seed = Seen {
         stream: 4,
         projection: 4,
         rows: 9,
+        planes: Planes::Apart,
         body: ClaimBody::Seed([5; 32]),
     };
     let seen = vec![residues, seed];
@@ -49,7 +51,10 @@ fn what_was_seen_is_read_back() {
             (entry.seen.projection, entry.seen.rows),
             (seen.projection, seen.rows)
         );
-        assert_eq!(entry.seen.body, seen.body);
+        assert_eq!(
+            (entry.seen.planes, &entry.seen.body),
+            (seen.planes, &seen.body)
+        );
     }
     assert!(entries[0].micros <= entries[1].micros);
 }
@@ -84,7 +89,7 @@ fn any_other_file_and_any_other_format_are_refused() {
         read(&changed).unwrap_err()
     };
     assert!(matches!(changed(0), RecordError::Magic(_)));
-    assert!(matches!(changed(8), RecordError::Format(0x81)));
+    assert!(matches!(changed(8), RecordError::Format(0x82)));
     assert!(matches!(changed(51), RecordError::ManifestLength(_)));
     assert!(matches!(changed(52), RecordError::Manifest(_)));
 }
@@ -96,8 +101,9 @@ fn fields_that_contradict_the_manifest_are_refused() {
     for (field, expected) in [
         (0, "index 129, expected 1"),
         (24, "projection 132 of 6"),
-        (32, "kind 130"),
-        (36, "160 bytes, expected 32"),
+        (32, "planes 129"),
+        (36, "kind 130"),
+        (40, "160 bytes, expected 32"),
     ] {
         let mut changed = bytes.clone();
         changed[last + field] ^= 0x80;
@@ -113,7 +119,7 @@ fn an_announced_length_takes_no_memory() {
     let rows = u32::MAX.to_le_bytes();
     let length = (u64::from(u32::MAX) * 16 * 4).to_le_bytes();
     bytes[first + 28..first + 32].copy_from_slice(&rows);
-    bytes[first + 36..first + 44].copy_from_slice(&length);
+    bytes[first + 40..first + 48].copy_from_slice(&length);
     let error = read(&bytes).unwrap_err();
     assert!(matches!(error, RecordError::Truncated { .. }), "{error}");
 }
@@ -129,6 +135,7 @@ fn records_of_one_directory_have_their_own_files() {
         stream: 0,
         projection: 0,
         rows: 1,
+        planes: Planes::Joined,
         body: ClaimBody::Residues(Bytes::from(vec![0; 128])),
     });
     let path = other.path().to_owned();

@@ -11,7 +11,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use talaria_arithmetic::keystream::SEED_BYTES;
 use talaria_wire::digest::ModelDigest;
 
-use super::{FORMAT, KIND_RESIDUES, KIND_SEED, MAGIC, Observer, Seen};
+use super::{FORMAT, KIND_RESIDUES, KIND_SEED, MAGIC, Observer, PLANES_APART, PLANES_JOINED, Seen};
+use crate::backend::Planes;
 use crate::scheduler::rows::ClaimBody;
 
 /// Requests that wait for the disk; callers wait when there are more.
@@ -128,7 +129,11 @@ fn write_entry(file: &mut impl Write, index: u64, micros: u64, seen: &Seen) -> i
     for word in [index, seen.stream, micros] {
         file.write_all(&word.to_le_bytes())?;
     }
-    for word in [seen.projection, seen.rows, kind] {
+    let planes = match seen.planes {
+        Planes::Joined => PLANES_JOINED,
+        Planes::Apart => PLANES_APART,
+    };
+    for word in [seen.projection, seen.rows, planes, kind] {
         file.write_all(&word.to_le_bytes())?;
     }
     file.write_all(&(body.len() as u64).to_le_bytes())?;

@@ -1,7 +1,7 @@
 //! Who computes next: one dispatch thread, the only caller of [`Backend::project`](crate::backend::Backend::project).
 //!
-//! It takes the oldest request, joins to it every queued request for the same projection as far as
-//! [`Limits::max_rows`] allows, makes one product of them all and splits the result. A weight matrix is
+//! It takes the oldest request, joins to it every queued request for the same projection, planes joined or
+//! apart as there, as far as [`Limits::max_rows`] allows, makes one product of them all and splits the result. A weight matrix is
 //! read from memory once for all rows of a dispatch, so joining callers is what makes many sessions
 //! cheaper than their sum.
 //!
@@ -18,9 +18,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::backend::{MatrixShape, Planes};
 use crate::weights::Model;
 use occupancy::{Occupancy, Slot};
-use rows::{InvalidRows, Rows, Shape, to_little_endian};
+use rows::{InvalidRows, Rows, to_little_endian};
 
 /// How much one host takes on.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +64,8 @@ pub enum Refusal {
 /// Residues of a product and how long the device took.
 #[derive(Clone, Debug)]
 pub struct Product {
-    /// rows x (n modulo P1, then n modulo P2), little-endian u32.
+    /// rows x (outputs modulo P1, then outputs modulo P2), little-endian u32: n outputs, or planes x n where
+    /// planes are apart.
     pub residues: Bytes,
     /// Of the whole dispatch, in microseconds.
     pub compute_us: u32,
@@ -114,7 +116,7 @@ struct Shared {
     queue: Mutex<Queue>,
     arrived: Condvar,
     model: Arc<Model>,
-    shapes: Arc<[Shape]>,
+    shapes: Arc<[MatrixShape]>,
     max_rows: usize,
     counts: Counts,
 }
@@ -139,7 +141,11 @@ impl Scheduler {
     ///
     /// # Errors
     /// The operating system's, if it gives no thread.
-    pub fn start(model: Arc<Model>, shapes: Arc<[Shape]>, limits: Limits) -> std::io::Result<Self> {
+    pub fn start(
+        model: Arc<Model>,
+        shapes: Arc<[MatrixShape]>,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             arrived: Condvar::new(),
@@ -239,11 +245,10 @@ impl Shared {
             .wait_while(self.lock(), |queue| queue.jobs.is_empty() && !queue.closed)
             .unwrap_or_else(PoisonError::into_inner);
         let oldest = queue.jobs.pop_front()?;
-        let projection = oldest.rows.projection();
         let mut room = self.max_rows.saturating_sub(oldest.rows.rows());
         let mut batch = vec![oldest];
         for job in std::mem::take(&mut queue.jobs) {
-            if job.rows.projection() == projection && job.rows.rows() <= room {
+            if job.rows.joins(&batch[0].rows) && job.rows.rows() <= room {
                 room -= job.rows.rows();
                 batch.push(job);
             } else {
@@ -269,11 +274,11 @@ impl Shared {
 
     fn dispatch(&self, mut batch: Vec<Job>) {
         let Some(first) = batch.first() else { return };
-        let projection = first.rows.projection();
+        let (projection, planes) = (first.rows.projection(), first.rows.planes());
         let rows: usize = batch.iter().map(|job| job.rows.rows()).sum();
         let x = join(&mut batch);
         let begun = Instant::now();
-        let result = self.project(projection, rows, &x);
+        let result = self.project(projection, rows, &x, planes);
         let compute_us = u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX);
         add(&self.counts.dispatches, 1);
         match result {
@@ -283,13 +288,20 @@ impl Shared {
     }
 
     /// The product, with a device's panic or wrong length turned into an error.
-    fn project(&self, projection: usize, rows: usize, x: &[u32]) -> Result<Vec<u32>, String> {
+    fn project(
+        &self,
+        projection: usize,
+        rows: usize,
+        x: &[u32],
+        planes: Planes,
+    ) -> Result<Vec<u32>, String> {
+        let backend = &self.model.backend;
         let y = catch_unwind(AssertUnwindSafe(|| {
-            self.model.backend.project(projection, rows, x)
+            backend.project(projection, rows, x, planes)
         }))
         .map_err(|_| "the backend panicked; see the host's log".to_owned())?
         .map_err(|error| error.to_string())?;
-        let expected = rows * 2 * self.shapes[projection].n;
+        let expected = rows * 2 * self.shapes[projection].outputs(planes);
         if y.len() == expected {
             Ok(y)
         } else {
@@ -306,7 +318,8 @@ impl Shared {
             let shape = self.shapes[job.rows.projection()];
             add(&self.counts.products, 1);
             add(&self.counts.rows, job.rows.rows());
-            let residues = y.split_to(shape.output_bytes(job.rows.rows()));
+            let bytes = shape.output_bytes(job.rows.rows(), job.rows.planes());
+            let residues = y.split_to(bytes);
             drop(job.slot);
             job.reply.send(Ok(Product {
                 residues,

@@ -5,42 +5,13 @@ use rayon::prelude::*;
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::keystream::{SEED_BYTES, expand_row};
 use talaria_arithmetic::residue::RESIDUE_BYTES;
-use talaria_wire::manifest::Manifest;
+use talaria_wire::weighted::ProjectRequest;
 use talaria_wire::weighted::project_request::Body;
 
-/// Inputs and outputs of a projection's matrix `W (k,n)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Input features.
-    pub k: usize,
-    /// Outputs.
-    pub n: usize,
-}
+use crate::backend::{MatrixShape, Planes};
 
-impl Shape {
-    /// Of every projection of a manifest, in order.
-    pub fn of_manifest(manifest: &Manifest) -> Vec<Self> {
-        let shape = |k: u32, n: u32| Self {
-            k: k as usize,
-            n: n as usize,
-        };
-        manifest
-            .projections
-            .iter()
-            .map(|p| shape(p.k, p.n))
-            .collect()
-    }
-
-    /// Bytes of rows of this matrix: k residues modulo each of two primes.
-    pub const fn input_bytes(self, rows: usize) -> usize {
-        rows * 2 * self.k * RESIDUE_BYTES
-    }
-
-    /// Bytes of products of this matrix: n residues modulo each of two primes.
-    pub const fn output_bytes(self, rows: usize) -> usize {
-        rows * 2 * self.n * RESIDUE_BYTES
-    }
-}
+/// Most bytes of a product: a message's length has 32 bits, and its other fields take a few bytes.
+const MAX_PRODUCT_BYTES: usize = u32::MAX as usize - 1024;
 
 /// Why a request is no rows for a matrix of this model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +31,12 @@ pub enum InvalidRows {
         found: u32,
         /// Most rows of a request.
         max: usize,
+    },
+    /// The product is larger than any message.
+    #[error("a product of {found} bytes, at most {MAX_PRODUCT_BYTES} are sent: split the request")]
+    Product {
+        /// Bytes of the product.
+        found: usize,
     },
     /// Neither residues nor a seed.
     #[error("neither residues nor a seed: both sides must be of one release")]
@@ -92,7 +69,8 @@ pub enum InvalidRows {
 pub struct Claim {
     projection: usize,
     rows: usize,
-    shape: Shape,
+    planes: Planes,
+    shape: MatrixShape,
     body: ClaimBody,
 }
 
@@ -111,29 +89,36 @@ impl Claim {
     /// # Errors
     /// What the request contradicts.
     pub fn parse(
-        shapes: &[Shape],
+        shapes: &[MatrixShape],
         max_rows: usize,
-        (projection, rows): (u32, u32),
-        body: Option<Body>,
+        request: ProjectRequest,
     ) -> Result<Self, InvalidRows> {
-        let shape = *shapes
-            .get(projection as usize)
-            .ok_or(InvalidRows::Projection {
-                found: projection,
-                projections: shapes.len(),
-            })?;
-        let count = rows as usize;
-        if !(1..=max_rows).contains(&count) {
+        let projection = request.projection as usize;
+        let shape = *shapes.get(projection).ok_or(InvalidRows::Projection {
+            found: request.projection,
+            projections: shapes.len(),
+        })?;
+        let rows = request.rows as usize;
+        if !(1..=max_rows).contains(&rows) {
             return Err(InvalidRows::RowCount {
-                found: rows,
+                found: request.rows,
                 max: max_rows,
             });
         }
+        let planes = match request.planes_apart {
+            false => Planes::Joined,
+            true => Planes::Apart,
+        };
+        let found = shape.output_bytes(rows, planes);
+        if found > MAX_PRODUCT_BYTES {
+            return Err(InvalidRows::Product { found });
+        }
         Ok(Self {
-            projection: projection as usize,
-            rows: count,
+            projection,
+            rows,
+            planes,
             shape,
-            body: ClaimBody::parse(body, shape.input_bytes(count))?,
+            body: ClaimBody::parse(request.body, shape.input_bytes(rows))?,
         })
     }
 
@@ -147,9 +132,14 @@ impl Claim {
         self.rows
     }
 
-    /// Outputs n of the projection.
+    /// What the product does with the planes.
+    pub fn planes(&self) -> Planes {
+        self.planes
+    }
+
+    /// Residues of a row of the product modulo one prime.
     pub fn outputs(&self) -> usize {
-        self.shape.n
+        self.shape.outputs(self.planes)
     }
 
     /// Residues or seed as they came.
@@ -159,7 +149,8 @@ impl Claim {
 
     /// Bytes of residues that the request occupies, in and out.
     pub fn bytes(&self) -> u64 {
-        (self.shape.input_bytes(self.rows) + self.shape.output_bytes(self.rows)) as u64
+        let output_bytes = self.shape.output_bytes(self.rows, self.planes);
+        (self.shape.input_bytes(self.rows) + output_bytes) as u64
     }
 
     /// Whether [`Claim::into_rows`] takes so long (some 50 us) that no other caller should wait for it.
@@ -188,6 +179,7 @@ impl Claim {
         Ok(Rows {
             projection: self.projection,
             rows: self.rows,
+            planes: self.planes,
             residues,
         })
     }
@@ -213,6 +205,7 @@ impl ClaimBody {
 pub struct Rows {
     projection: usize,
     rows: usize,
+    planes: Planes,
     residues: Vec<u32>,
 }
 
@@ -225,6 +218,16 @@ impl Rows {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// What the product does with the planes.
+    pub fn planes(&self) -> Planes {
+        self.planes
+    }
+
+    /// Whether these rows and others are rows of one product.
+    pub(super) fn joins(&self, other: &Self) -> bool {
+        (self.projection, self.planes) == (other.projection, other.planes)
     }
 
     /// Moves the residues out, as they enter the product.
@@ -293,11 +296,45 @@ mod tests {
     use proptest::prelude::*;
     use talaria_arithmetic::keystream::expand_rows;
     use talaria_arithmetic::{P1, P2};
+    use talaria_wire::manifest::WeightFormat;
 
-    const SHAPES: [Shape; 2] = [Shape { k: 3, n: 2 }, Shape { k: 5, n: 7 }];
+    const SHAPES: [MatrixShape; 3] = [
+        MatrixShape {
+            k: 3,
+            n: 2,
+            format: WeightFormat::Int16,
+        },
+        MatrixShape {
+            k: 5,
+            n: 7,
+            format: WeightFormat::Int8,
+        },
+        MatrixShape {
+            k: 1,
+            n: 1 << 27,
+            format: WeightFormat::Int16,
+        },
+    ];
+
+    fn claim(
+        projection: u32,
+        rows: u32,
+        body: Option<Body>,
+        planes_apart: bool,
+    ) -> Result<Claim, InvalidRows> {
+        let request = ProjectRequest {
+            id: 1,
+            projection,
+            rows,
+            deadline_ms: 0,
+            body,
+            planes_apart,
+        };
+        Claim::parse(&SHAPES, 4, request)
+    }
 
     fn parse(projection: u32, rows: u32, body: Option<Body>) -> Result<Rows, InvalidRows> {
-        Claim::parse(&SHAPES, 4, (projection, rows), body)?.into_rows()
+        claim(projection, rows, body, false)?.into_rows()
     }
 
     fn residues(values: &[u32]) -> Option<Body> {
@@ -307,10 +344,10 @@ mod tests {
     #[test]
     fn refuses_what_contradicts_the_manifest() {
         let projection = InvalidRows::Projection {
-            found: 2,
-            projections: 2,
+            found: 3,
+            projections: 3,
         };
-        assert_eq!(parse(2, 1, residues(&[0; 6])), Err(projection));
+        assert_eq!(parse(3, 1, residues(&[0; 6])), Err(projection));
         for found in [0, 5, u32::MAX] {
             let count = InvalidRows::RowCount { found, max: 4 };
             assert_eq!(parse(0, found, residues(&[0; 6])), Err(count));
@@ -327,6 +364,31 @@ mod tests {
         for found in [0, 31, 33] {
             let body = Some(Body::Seed(vec![0; found].into()));
             assert_eq!(parse(0, 1, body), Err(InvalidRows::SeedLength(found)));
+        }
+    }
+
+    #[test]
+    fn planes_apart_take_room_for_as_many_outputs() {
+        let seed = || Some(Body::Seed(vec![0; 32].into()));
+        for (projection, apart, outputs) in
+            [(0, false, 2), (0, true, 4), (1, false, 7), (1, true, 7)]
+        {
+            let claim = claim(projection, 3, seed(), apart).unwrap();
+            assert_eq!(claim.outputs(), outputs);
+            let k = SHAPES[projection as usize].k;
+            assert_eq!(claim.bytes(), 3 * 2 * 4 * (k + outputs) as u64);
+        }
+    }
+
+    #[test]
+    fn products_are_no_longer_than_a_message() {
+        let seed = || Some(Body::Seed(vec![0; 32].into()));
+        // 2^27 columns: 1 GiB a row, 2 GiB with planes apart.
+        assert!(claim(2, 3, seed(), false).is_ok());
+        assert!(claim(2, 1, seed(), true).is_ok());
+        for (rows, apart) in [(4, false), (2, true)] {
+            let refused = claim(2, rows, seed(), apart).unwrap_err();
+            assert_eq!(refused, InvalidRows::Product { found: 4 << 30 });
         }
     }
 

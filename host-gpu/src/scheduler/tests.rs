@@ -1,8 +1,10 @@
 use super::*;
-use crate::testing::{self, Control, PATIENCE, some_rows};
+use crate::testing::memory::Control;
+use crate::testing::{self, PATIENCE, some_rows};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use talaria_wire::weighted::ProjectRequest;
 use talaria_wire::weighted::project_request::Body;
 
 const LIMITS: Limits = Limits {
@@ -31,13 +33,14 @@ impl Reply for ToChannel {
 struct Fixture {
     model: Arc<Model>,
     control: Arc<Control>,
-    shapes: Arc<[Shape]>,
+    shapes: Arc<[MatrixShape]>,
     scheduler: Scheduler,
 }
 
 /// A request under way.
 struct Sent {
     projection: usize,
+    planes: Planes,
     x: Vec<u32>,
     outcome: Receiver<Outcome>,
     gone: Arc<AtomicBool>,
@@ -46,7 +49,7 @@ struct Sent {
 impl Fixture {
     fn new() -> Self {
         let (model, control) = testing::model(testing::tiny_manifest());
-        let shapes: Arc<[Shape]> = Shape::of_manifest(&model.manifest).into();
+        let shapes: Arc<[MatrixShape]> = MatrixShape::of_manifest(&model.manifest).into();
         let scheduler = Scheduler::start(Arc::clone(&model), Arc::clone(&shapes), LIMITS).unwrap();
         Self {
             model,
@@ -57,11 +60,27 @@ impl Fixture {
     }
 
     fn send(&self, projection: usize, rows: usize, deadline: Option<Instant>) -> Sent {
+        self.send_as(Planes::Joined, projection, rows, deadline)
+    }
+
+    fn send_as(
+        &self,
+        planes: Planes,
+        projection: usize,
+        rows: usize,
+        deadline: Option<Instant>,
+    ) -> Sent {
         let salt = self.scheduler.counters().rows as u32 + (projection * 16 + rows) as u32;
         let x = some_rows(rows, self.shapes[projection].k, salt);
-        let body = Some(Body::Residues(to_little_endian(x.clone())));
-        let counts = (projection as u32, rows as u32);
-        let claim = rows::Claim::parse(&self.shapes, LIMITS.max_rows, counts, body).unwrap();
+        let request = ProjectRequest {
+            id: 0,
+            projection: projection as u32,
+            rows: rows as u32,
+            deadline_ms: 0,
+            body: Some(Body::Residues(to_little_endian(x.clone()))),
+            planes_apart: planes == Planes::Apart,
+        };
+        let claim = rows::Claim::parse(&self.shapes, LIMITS.max_rows, request).unwrap();
         let slot = self.scheduler.admit(claim.bytes()).unwrap();
         let (sender, outcome) = channel();
         let gone = Arc::new(AtomicBool::new(false));
@@ -76,6 +95,7 @@ impl Fixture {
         });
         Sent {
             projection,
+            planes,
             x,
             outcome,
             gone,
@@ -93,7 +113,8 @@ impl Fixture {
     fn assert_right(&self, sent: &Sent) {
         let product = sent.outcome.recv_timeout(PATIENCE).unwrap().unwrap();
         let rows = sent.x.len() / (2 * self.shapes[sent.projection].k);
-        let reference = self.model.backend.project(sent.projection, rows, &sent.x);
+        let backend = &self.model.backend;
+        let reference = backend.project(sent.projection, rows, &sent.x, sent.planes);
         assert_eq!(product.residues, to_little_endian(reference.unwrap()));
     }
 }
@@ -113,6 +134,26 @@ fn requests_that_wait_for_one_matrix_share_a_dispatch() {
     let counters = fixture.scheduler.counters();
     assert_eq!((counters.products, counters.rows), (7, 11));
     assert_eq!(counters.dispatches, 4);
+}
+
+#[test]
+fn planes_joined_and_apart_share_no_dispatch() {
+    let fixture = Fixture::new();
+    let mut sent = vec![fixture.busy()];
+    for (planes, rows) in [
+        (Planes::Apart, 1),
+        (Planes::Joined, 1),
+        (Planes::Apart, 2),
+        (Planes::Joined, 1),
+        (Planes::Apart, 1),
+    ] {
+        sent.push(fixture.send_as(planes, 1, rows, None));
+    }
+    fixture.control.release();
+    let dispatches = fixture.control.wait_for_dispatches(3);
+    assert_eq!(dispatches, [(0, 1), (1, 4), (1, 2)]);
+    sent.iter().for_each(|sent| fixture.assert_right(sent));
+    assert_eq!(fixture.scheduler.counters().products, 6);
 }
 
 #[test]

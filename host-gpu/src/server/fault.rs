@@ -48,7 +48,7 @@ pub struct Answer {
     pub projection: usize,
     /// Number of rows.
     pub rows: usize,
-    /// Outputs of the projection.
+    /// Residues of a row modulo one prime: n of the projection, or planes x n where planes are apart.
     pub n: usize,
 }
 
@@ -69,7 +69,7 @@ impl Injector {
         }
     }
 
-    /// What to send in place of a right answer for `rows` rows of a projection with n outputs.
+    /// What to send in place of a right answer for `rows` rows with n outputs each.
     pub(super) fn apply(
         &self,
         (projection, rows, n): (usize, usize, usize),

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::fault::{Faults, Injector};
+use crate::backend::MatrixShape;
 use crate::record::{Observer, Seen};
-use crate::scheduler::rows::{Claim, Shape};
+use crate::scheduler::rows::Claim;
 use crate::scheduler::{Counters, Limits, Scheduler};
 use crate::weights::Model;
 
@@ -15,7 +16,7 @@ use crate::weights::Model;
 pub struct GpuHost {
     model: Arc<Model>,
     manifest_bytes: Bytes,
-    shapes: Arc<[Shape]>,
+    shapes: Arc<[MatrixShape]>,
     limits: Limits,
     scheduler: Scheduler,
     observers: Vec<Arc<dyn Observer>>,
@@ -29,7 +30,7 @@ impl GpuHost {
     /// # Errors
     /// The operating system's, if it gives no thread.
     pub fn new(model: Arc<Model>, limits: Limits) -> std::io::Result<Self> {
-        let shapes: Arc<[Shape]> = Shape::of_manifest(&model.manifest).into();
+        let shapes: Arc<[MatrixShape]> = MatrixShape::of_manifest(&model.manifest).into();
         Ok(Self {
             scheduler: Scheduler::start(Arc::clone(&model), Arc::clone(&shapes), limits)?,
             manifest_bytes: model.manifest_bytes.clone().into(),
@@ -75,7 +76,7 @@ impl GpuHost {
         &self.scheduler
     }
 
-    pub(super) fn shapes(&self) -> &[Shape] {
+    pub(super) fn shapes(&self) -> &[MatrixShape] {
         &self.shapes
     }
 
@@ -101,6 +102,7 @@ impl GpuHost {
             stream,
             projection: claim.projection() as u32,
             rows: claim.rows() as u32,
+            planes: claim.planes(),
             body: claim.body().clone(),
         };
         self.observers

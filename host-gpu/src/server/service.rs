@@ -169,11 +169,10 @@ impl Caller {
         let arrived = Instant::now();
         let deadline = (request.deadline_ms > 0)
             .then(|| arrived + Duration::from_millis(request.deadline_ms.into()));
-        let counts = (request.projection, request.rows);
-        let limits = self.host.limits();
-        let claim = Claim::parse(self.host.shapes(), limits.max_rows, counts, request.body);
+        let (id, limits) = (request.id, self.host.limits());
+        let claim = Claim::parse(self.host.shapes(), limits.max_rows, request);
         let mut sink = Sink {
-            id: request.id,
+            id,
             claimed: (0, 0, 0),
             faults: self.host.faults(),
             place,

@@ -5,14 +5,18 @@ use std::sync::atomic::Ordering;
 use super::fault::FaultInjection;
 use super::service::MAX_IN_FLIGHT;
 use super::*;
+use crate::backend::Planes;
 use crate::record::{Observer, Seen};
 use crate::scheduler::Limits;
 use crate::scheduler::rows::{ClaimBody, to_little_endian};
-use crate::testing::{Control, PATIENCE, model, some_rows, tiny_manifest};
+use crate::testing::memory::Control;
+use crate::testing::{PATIENCE, model, some_rows, tiny_manifest};
 use crate::weights::Model;
 use bytes::Bytes;
 use talaria_arithmetic::keystream::expand_rows;
+use talaria_arithmetic::{P2, PRIMES, residue};
 use talaria_wire::digest::ModelHasher;
+use talaria_wire::manifest::{Manifest, WeightFormat};
 use talaria_wire::weighted::project_request::Body;
 use talaria_wire::weighted::project_response::Result as Outcome;
 use talaria_wire::weighted::refusal::Code;
@@ -40,7 +44,11 @@ impl Fixture {
     }
 
     fn with(limits: Limits, change: impl FnOnce(GpuHost) -> GpuHost) -> Self {
-        let (model, control) = model(tiny_manifest());
+        Self::of(tiny_manifest(), limits, change)
+    }
+
+    fn of(manifest: Manifest, limits: Limits, change: impl FnOnce(GpuHost) -> GpuHost) -> Self {
+        let (model, control) = model(manifest);
         let host = GpuHost::new(Arc::clone(&model), limits).unwrap();
         let server = RunningServer::on_loopback(Arc::new(change(host))).unwrap();
         Self {
@@ -55,7 +63,12 @@ impl Fixture {
     }
 
     fn reference(&self, projection: usize, rows: usize, x: &[u32]) -> Bytes {
-        to_little_endian(self.model.backend.project(projection, rows, x).unwrap())
+        self.reference_as(Planes::Joined, projection, rows, x)
+    }
+
+    fn reference_as(&self, planes: Planes, projection: usize, rows: usize, x: &[u32]) -> Bytes {
+        let backend = &self.model.backend;
+        to_little_endian(backend.project(projection, rows, x, planes).unwrap())
     }
 }
 
@@ -124,6 +137,7 @@ fn request(id: u64, projection: u32, rows: u32, body: Option<Body>) -> ProjectRe
         rows,
         deadline_ms: 0,
         body,
+        planes_apart: false,
     }
 }
 
@@ -174,6 +188,85 @@ async fn products_are_right_for_residues_and_seeds() {
                 assert_eq!(caller.project(request).await, expected);
             }
         }
+    }
+}
+
+/// The request with planes apart.
+fn apart(request: ProjectRequest) -> ProjectRequest {
+    ProjectRequest {
+        planes_apart: true,
+        ..request
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planes_apart_are_twice_the_outputs() {
+    let fixture = Fixture::new();
+    let mut caller = fixture.caller().await;
+    for (projection, shape) in fixture.model.manifest.projections.iter().enumerate() {
+        let x = expand_rows(&[8; 32], 3, shape.k as usize);
+        let expected = fixture.reference_as(Planes::Apart, projection, 3, &x);
+        assert_eq!(expected.len(), 3 * 2 * 2 * shape.n as usize * 4);
+        let seed = Some(Body::Seed(vec![8; 32].into()));
+        for (id, body) in [(1, residues(&x)), (2, seed)] {
+            let request = apart(request(id, projection as u32, 3, body));
+            assert_eq!(caller.project(request).await, expected);
+        }
+    }
+    // The two planes, joined by the caller.
+    let (request, x) = valid(3, 1);
+    let halves = words(&caller.project(apart(request)).await);
+    let joined = words(&fixture.reference(1, 1, &x));
+    for (half, p) in PRIMES.into_iter().enumerate() {
+        for c in 0..N {
+            let [hi, lo] = [0, 1].map(|plane| halves[(2 * half + plane) * N + c]);
+            let sum = residue::add(residue::mul(256, hi, p), lo, p);
+            assert_eq!(sum, joined[half * N + c]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn int8_weights_have_one_plane_joined_and_apart() {
+    let manifest = Manifest {
+        weights: WeightFormat::Int8,
+        ..tiny_manifest()
+    };
+    let fixture = Fixture::of(manifest, Limits::default(), |host| host);
+    let mut caller = fixture.caller().await;
+    let (good, x) = valid(1, 2);
+    let expected = fixture.reference(1, 2, &x);
+    assert_eq!(caller.project(good.clone()).await, expected);
+    assert_eq!(caller.project(apart(good)).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planes_apart_have_the_same_limits() {
+    let rows = 2;
+    let one = 2 * (K + 2 * N) as u64 * 4;
+    let limits = Limits {
+        max_rows: rows,
+        // One row with planes apart, and one joined but not apart.
+        max_queue_bytes: one + 2 * (K + N) as u64 * 4,
+        ..Limits::default()
+    };
+    let fixture = Fixture::with(limits, |host| host);
+    let mut caller = fixture.caller().await;
+    caller.send(apart(valid(0, rows + 1).0)).await;
+    let refusal = caller.refusal().await;
+    assert_eq!(refusal.code(), Code::Invalid);
+    assert!(refusal.message.contains("3 rows"), "{}", refusal.message);
+
+    fixture.control.hold();
+    caller.send(apart(valid(1, 1).0)).await;
+    fixture.control.wait_for_dispatches(1);
+    caller.send(apart(valid(2, 1).0)).await;
+    assert_eq!(caller.refusal().await.code(), Code::Overloaded);
+    caller.send(valid(3, 1).0).await;
+    fixture.control.release();
+    for id in [1, 3] {
+        let (found, outcome) = caller.answer().await;
+        assert!(found == id && matches!(outcome, Outcome::Residues(_)));
     }
 }
 
@@ -391,7 +484,7 @@ async fn a_stop_answers_what_was_accepted_and_ends_the_streams() {
     let stopping = tokio::task::spawn_blocking(move || server.stop());
     tokio::time::sleep(Duration::from_millis(50)).await;
     control.release();
-    let expected = to_little_endian(model.backend.project(1, 1, &x).unwrap());
+    let expected = to_little_endian(model.backend.project(1, 1, &x, Planes::Joined).unwrap());
     assert_eq!(caller.answer().await, (1, Outcome::Residues(expected)));
     assert!(caller.next().await.unwrap().is_none());
     drop(caller);
@@ -426,7 +519,7 @@ async fn unix_sockets_serve_and_leave_no_file() {
     assert!(matches!(taken, ServeError::Bind { .. }), "{taken}");
     let mut caller = Caller::connect(&server.url()).await;
     let (good, x) = valid(1, 1);
-    let expected = to_little_endian(model.backend.project(1, 1, &x).unwrap());
+    let expected = to_little_endian(model.backend.project(1, 1, &x, Planes::Joined).unwrap());
     assert_eq!(caller.project(good).await, expected);
     drop(caller);
     tokio::task::spawn_blocking(move || server.stop())
@@ -475,16 +568,19 @@ async fn observers_see_what_came_and_nothing_else() {
     caller.send(request(2, 99, 1, None)).await;
     caller.refusal().await;
     let seed = Some(Body::Seed(vec![3; 32].into()));
-    caller.project(request(3, 0, 1, seed)).await;
+    caller.project(apart(request(3, 0, 1, seed))).await;
     let seen = kept.0.lock().unwrap();
     let bodies: Vec<_> = seen
         .iter()
-        .map(|s| (s.projection, s.rows, &s.body))
+        .map(|s| (s.projection, s.rows, s.planes, &s.body))
         .collect();
     let residues = ClaimBody::Residues(to_little_endian(x));
     assert_eq!(
         bodies,
-        [(1, 2, &residues), (0, 1, &ClaimBody::Seed([3; 32]))]
+        [
+            (1, 2, Planes::Joined, &residues),
+            (0, 1, Planes::Apart, &ClaimBody::Seed([3; 32]))
+        ]
     );
 }
 
@@ -514,7 +610,6 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn injected_lies() {
-    use talaria_arithmetic::{P2, residue};
     let flip = FaultInjection::FlipResidue {
         residue: 3 * N + 2 + 4 * N,
         delta: P2 - 1,
@@ -522,6 +617,19 @@ async fn injected_lies() {
     let (mut right, wrong) = right_and_wrong(flip).await;
     right[3 * N + 2] = residue::sub(right[3 * N + 2], 1, P2);
     assert_eq!(words(&wrong), right);
+
+    // The second residue of the lower plane, modulo P2.
+    let fixture = faulty(FaultInjection::FlipResidue {
+        residue: 3 * N + 1,
+        delta: 5,
+    });
+    let mut caller = fixture.caller().await;
+    let [mut right, wrong] = [
+        words(&caller.project(apart(valid(1, 1).0)).await),
+        words(&caller.project(apart(valid(1, 1).0)).await),
+    ];
+    right[3 * N + 1] = residue::add(right[3 * N + 1], 5, P2);
+    assert_eq!(wrong, right);
 
     let (_, wrong) = right_and_wrong(FaultInjection::WrongLength { bytes: 13 }).await;
     assert_eq!(wrong.len(), 13);

@@ -13,7 +13,7 @@ pub mod path;
 mod portable;
 mod reduce;
 
-use super::{Backend, BackendError, MatrixShape};
+use super::{Backend, BackendError, MatrixShape, Planes};
 use layout::{Block, LANES, PackedMatrix};
 use limbs::{Quad, Units};
 use path::{Path, Sums};
@@ -116,16 +116,23 @@ impl Backend for CpuBackend {
         Ok(self.pool.install(|| packed.read(plane, first, count)))
     }
 
-    fn project(&self, matrix: usize, rows: usize, x: &[u32]) -> Result<Vec<u32>, BackendError> {
+    fn project(
+        &self,
+        matrix: usize,
+        rows: usize,
+        x: &[u32],
+        planes: Planes,
+    ) -> Result<Vec<u32>, BackendError> {
         let packed = self.matrix(matrix)?;
         let shape = packed.shape();
         shape.check_rows(rows, x.len())?;
         let work = rows * shape.k * shape.n * shape.format.planes();
         if work <= SERIAL_WORK {
-            return Ok(product(self.path, packed, x, 1));
+            return Ok(product(self.path, packed, x, planes, 1));
         }
         let tasks = self.pool.current_num_threads() * TASKS_PER_THREAD;
-        Ok(self.pool.install(|| product(self.path, packed, x, tasks)))
+        let product = || product(self.path, packed, x, planes, tasks);
+        Ok(self.pool.install(product))
     }
 
     fn weight_bytes(&self) -> u64 {
@@ -134,33 +141,34 @@ impl Backend for CpuBackend {
     }
 }
 
-/// `x (units, k) @ W (k, n) -> (units, n)`, outputs cut into about `tasks` pieces; one task stays on this
-/// thread.
-fn product(path: Path, matrix: &PackedMatrix, x: &[u32], tasks: usize) -> Vec<u32> {
-    let MatrixShape { k, n, .. } = matrix.shape();
+/// `x (units, k) @ W (k, n) -> (units, parts, n)`, columns cut into about `tasks` pieces; one task stays on
+/// this thread. There is one part, or one for each plane where they are apart.
+fn product(path: Path, matrix: &PackedMatrix, x: &[u32], planes: Planes, tasks: usize) -> Vec<u32> {
+    let MatrixShape { k, n, format } = matrix.shape();
     let units = Units::cut(path, x, k, tasks > 1);
-    let count = x.len() / k;
+    let (count, parts) = (x.len() / k, planes.parts(format));
     let tiles = n.div_ceil(LANES);
     let piece = tiles.div_ceil(tasks);
-    // (tiles, units, LANES): each task writes one piece of it.
-    let mut tiled = vec![[0; LANES]; tiles * count];
+    // (tiles, parts, units, LANES): each task writes one piece of it.
+    let mut tiled = vec![[0; LANES]; tiles * parts * count];
     let task = |(i, out): (usize, &mut [[u32; LANES]])| {
-        tiles_product(path, matrix, &units, i * piece, out, count);
+        tiles_product(path, matrix, &units, planes, i * piece, out, count);
     };
     if tasks == 1 {
         task((0, &mut tiled));
     } else {
-        let pieces = tiled.par_chunks_mut(piece * count);
+        let pieces = tiled.par_chunks_mut(piece * parts * count);
         pieces.enumerate().for_each(task);
     }
-    untile(&tiled, count, n)
+    untile(&tiled, parts, count, n)
 }
 
-/// (tiles, units, LANES) -> (units, n).
-fn untile(tiled: &[[u32; LANES]], count: usize, n: usize) -> Vec<u32> {
-    let mut y = vec![0; count * n];
-    for (unit, y) in y.chunks_exact_mut(n).enumerate() {
-        let tiles = tiled[unit..].iter().step_by(count);
+/// (tiles, parts, units, LANES) -> (units, parts, n).
+fn untile(tiled: &[[u32; LANES]], parts: usize, count: usize, n: usize) -> Vec<u32> {
+    let mut y = vec![0; count * parts * n];
+    for (i, y) in y.chunks_exact_mut(n).enumerate() {
+        let (unit, part) = (i / parts, i % parts);
+        let tiles = tiled[part * count + unit..].iter().step_by(parts * count);
         for (y, lanes) in y.chunks_mut(LANES).zip(tiles) {
             y.copy_from_slice(&lanes[..y.len()]);
         }
@@ -168,27 +176,30 @@ fn untile(tiled: &[[u32; LANES]], count: usize, n: usize) -> Vec<u32> {
     y
 }
 
-/// Products of all units with the tiles from `first` on: `out` is (tiles, units, LANES).
+/// Products of all units with the tiles from `first` on: `out` is (tiles, parts, units, LANES).
 fn tiles_product(
     path: Path,
     matrix: &PackedMatrix,
     units: &Units,
+    planes: Planes,
     first: usize,
     out: &mut [[u32; LANES]],
     count: usize,
 ) {
-    let tiles = out.len() / count;
+    let format = matrix.shape().format;
+    let parts = planes.parts(format);
     let strips: Vec<&[Block]> = matrix
-        .tiles(first, tiles)
+        .tiles(first, out.len() / (parts * count))
         .chunks_exact(matrix.steps())
         .collect();
+    // Strips that are joined: all planes of a tile, or one.
+    let joined = format.planes() / parts;
     let all: Vec<&[Quad]> = (0..count).map(|unit| units.unit(unit)).collect();
-    let planes = matrix.shape().format.planes();
     for (i, units) in all.chunks(BLOCK_UNITS).enumerate() {
         let sums = block_sums(path, &strips, units);
         let first_unit = i * BLOCK_UNITS;
-        let tiles = sums.chunks_exact(planes * units.len());
-        for (sums, out) in tiles.zip(out.chunks_exact_mut(count)) {
+        let sums = sums.chunks_exact(joined * units.len());
+        for (sums, out) in sums.zip(out.chunks_exact_mut(count)) {
             path.reduce(first_unit, sums, &mut out[first_unit..][..units.len()]);
         }
     }

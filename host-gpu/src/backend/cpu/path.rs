@@ -55,7 +55,8 @@ impl Path {
         }
     }
 
-    /// Residues of the units from `first_unit` on, one tile: `sums` is (planes, units), `out` (units).
+    /// Residues of the units from `first_unit` on, one tile: `sums` is (planes, units) with the planes to be
+    /// joined, `out` (units).
     pub(super) fn reduce(self, first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
         match self {
             Path::Portable | Path::Avx2 => reduce::reduce(first_unit, sums, out),

@@ -12,7 +12,7 @@ mod scratch;
 
 pub use adapter::{DeviceInfo, devices};
 
-use super::{Backend, BackendError, MatrixShape};
+use super::{Backend, BackendError, MatrixShape, Planes};
 use device::Gpu;
 use matrix::{GpuMatrix, Segment, Transfer};
 use pipelines::{GROUP, LANES, PARAMS_STRIDE, Params, Pipelines, STEP, STEP_BYTES};
@@ -135,15 +135,21 @@ impl Backend for WgpuBackend {
         })
     }
 
-    fn project(&self, matrix: usize, rows: usize, x: &[u32]) -> Result<Vec<u32>, BackendError> {
+    fn project(
+        &self,
+        matrix: usize,
+        rows: usize,
+        x: &[u32],
+        planes: Planes,
+    ) -> Result<Vec<u32>, BackendError> {
         let matrix = self.matrix(matrix)?;
         matrix.shape.check_rows(rows, x.len())?;
         self.gpu.check()?;
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows_at_once = self.rows_at_once(matrix);
-        let mut y = Vec::with_capacity(rows * 2 * matrix.shape.n);
+        let rows_at_once = self.rows_at_once(matrix, planes);
+        let mut y = Vec::with_capacity(rows * 2 * matrix.shape.outputs(planes));
         for x in x.chunks(rows_at_once * 2 * matrix.shape.k) {
-            let data = self.submit(&mut scratch, matrix, x)?;
+            let data = self.submit(&mut scratch, matrix, x, planes)?;
             y.extend(bytemuck::pod_collect_to_vec::<u8, u32>(&data));
         }
         Ok(y)
@@ -156,26 +162,28 @@ impl Backend for WgpuBackend {
 
 impl WgpuBackend {
     /// Rows whose residues, limbs and products fit their buffers.
-    fn rows_at_once(&self, matrix: &GpuMatrix) -> usize {
+    fn rows_at_once(&self, matrix: &GpuMatrix, planes: Planes) -> usize {
         let bytes = self.gpu.max_bytes().min(MAX_ROW_BYTES) as usize;
         let splits = Ranges::new(&self.gpu, matrix, 2, 2).splits;
-        let row = (8 * STEP * matrix.steps()).max(8 * matrix.shape.n * splits);
+        let outputs = matrix.shape.outputs(planes);
+        let row = (8 * STEP * matrix.steps()).max(8 * outputs * splits);
         let groups = self.gpu.limits.max_compute_workgroups_per_dimension as usize / 2;
         (bytes / row).clamp(1, groups)
     }
 
-    /// Products of some rows: (units, n) little-endian words.
+    /// Products of some rows: (units, outputs) little-endian words.
     fn submit(
         &self,
         scratch: &mut Option<Scratch>,
         matrix: &GpuMatrix,
         x: &[u32],
+        planes: Planes,
     ) -> Result<Vec<u8>, BackendError> {
         let (gpu, shape) = (&self.gpu, matrix.shape);
-        let units = x.len() / shape.k;
-        let (project, group_units) = self.pipelines.project(shape.format.planes(), units);
+        let (units, outputs) = (x.len() / shape.k, shape.outputs(planes));
+        let (project, group_units) = self.pipelines.project(shape, planes, units);
         let ranges = Ranges::new(gpu, matrix, units, group_units);
-        let result_bytes = (4 * units * shape.n) as u64;
+        let result_bytes = (4 * units * outputs) as u64;
         let sizes = Sizes {
             params: 1 + matrix.segments.len() as u64,
             x: size_of_val(x) as u64,
@@ -184,7 +192,7 @@ impl WgpuBackend {
             readback: result_bytes,
         };
         let scratch = Scratch::reserve(scratch, gpu, &self.pipelines, sizes)?;
-        let params = ranges.params(matrix, units);
+        let params = ranges.params(matrix, units, outputs);
         gpu.queue.write_buffer(&scratch.params, 0, &params.concat());
         gpu.queue
             .write_buffer(&scratch.x, 0, bytemuck::cast_slice(x));
@@ -195,7 +203,7 @@ impl WgpuBackend {
         pass.set_pipeline(&self.pipelines.cut);
         pass.set_bind_group(0, &scratch.cut, &[0]);
         pass.dispatch_workgroups(matrix.steps().div_ceil(GROUP) as u32, units as u32, 1);
-        // limbs @ W -> y (splits, units, n)
+        // limbs @ W -> y (splits, units, outputs)
         pass.set_pipeline(project);
         for (segment, i) in matrix.segments.iter().zip(1..) {
             pass.set_bind_group(0, &scratch.project, &[i * PARAMS_STRIDE as u32]);
@@ -203,12 +211,12 @@ impl WgpuBackend {
             let [x, y, z] = ranges.workgroups(segment, units, group_units);
             pass.dispatch_workgroups(x, y, z);
         }
-        // y (splits, units, n) -> y (units, n)
+        // y (splits, units, outputs) -> y (units, outputs)
         if ranges.splits > 1 {
             pass.set_pipeline(&self.pipelines.sum);
             pass.set_bind_group(0, &scratch.project, &[0]);
             let most = gpu.limits.max_compute_workgroups_per_dimension as usize;
-            let groups = shape.n.div_ceil(GROUP).min(most);
+            let groups = outputs.div_ceil(GROUP).min(most);
             pass.dispatch_workgroups(groups as u32, units as u32, 1);
         }
         drop(pass);
@@ -242,11 +250,16 @@ impl Ranges {
     }
 
     /// Parameters of `cut` and `sum`, then of `project` for each segment.
-    fn params(self, matrix: &GpuMatrix, units: usize) -> Vec<[u8; PARAMS_STRIDE as usize]> {
+    fn params(
+        self,
+        matrix: &GpuMatrix,
+        units: usize,
+        outputs: usize,
+    ) -> Vec<[u8; PARAMS_STRIDE as usize]> {
         let call = Params {
             k: matrix.shape.k,
             steps: matrix.steps(),
-            n: matrix.shape.n,
+            n: outputs,
             units,
             first: 0,
             count: matrix.shape.n,

@@ -1,4 +1,5 @@
-// Shared by all kernels. For project.wgsl the host adds `const PLANES: u32` and `const UNITS: u32`.
+// Shared by all kernels. For project.wgsl the host adds `const PLANES`, `const PARTS` and
+// `const UNITS`, all u32.
 //
 // A unit is one row modulo one prime: even units modulo P1, odd ones modulo P2. A step is 16 inputs: 16
 // weights of an output, or one byte limb of 16 residues, are one vec4<u32>.
@@ -11,7 +12,7 @@ struct Params {
     k: u32,
     // Steps: k / 16 rounded up.
     steps: u32,
-    // Outputs of the matrix.
+    // Outputs of a unit: those of the matrix, once for each part (project, sum).
     n: u32,
     // Units of the call.
     units: u32,

@@ -1,6 +1,8 @@
 //! Kernels and how buffers are bound to them.
 
+use super::super::{MatrixShape, Planes};
 use super::device::Gpu;
+use talaria_wire::manifest::WeightFormat;
 use wgpu::{BindGroup, BindGroupLayout, Buffer, BufferBindingType, ComputePipeline, ShaderStages};
 
 const PARAMS: &str = include_str!("params.wgsl");
@@ -16,8 +18,8 @@ pub const GROUP: usize = 64;
 
 /// Units that an invocation of `project` handles, by variant: one row, two rows, many.
 const UNITS: [usize; 3] = [2, 4, 8];
-/// Planes of a matrix, by variant.
-const PLANES: [usize; 2] = [1, 2];
+/// Planes of a matrix and parts of its product, by variant.
+const PARTS: [(usize, usize); 3] = [(1, 1), (2, 1), (2, 2)];
 
 /// Bytes between the parameters of two dispatches: the largest alignment that WebGPU allows a device.
 pub const PARAMS_STRIDE: u64 = 256;
@@ -71,8 +73,8 @@ pub struct Pipelines {
     pub sum: ComputePipeline,
     pub pack: ComputePipeline,
     pub unpack: ComputePipeline,
-    /// By planes, then units.
-    project: [[ComputePipeline; UNITS.len()]; PLANES.len()],
+    /// By [`PARTS`], then [`UNITS`].
+    project: [[ComputePipeline; UNITS.len()]; PARTS.len()],
 }
 
 impl Pipelines {
@@ -84,9 +86,10 @@ impl Pipelines {
         );
         let segment = layout(gpu, &[storage(true)]);
         let simple = |label, source| pipeline(gpu, label, &[&call], &format!("{PARAMS}{source}"));
-        let project = |planes, units| {
-            let constants =
-                format!("const PLANES: u32 = {planes}u;\nconst UNITS: u32 = {units}u;\n");
+        let project = |(planes, parts), units| {
+            let constants = [("PLANES", planes), ("PARTS", parts), ("UNITS", units)]
+                .map(|(name, value)| format!("const {name}: u32 = {value}u;\n"))
+                .concat();
             let source = include_str!("project.wgsl");
             let source = format!("{PARAMS}{constants}{source}");
             pipeline(gpu, "project", &[&call, &segment], &source)
@@ -96,17 +99,27 @@ impl Pipelines {
             sum: simple("sum", include_str!("sum.wgsl")),
             pack: simple("pack", include_str!("pack.wgsl")),
             unpack: simple("unpack", include_str!("unpack.wgsl")),
-            project: PLANES.map(|planes| UNITS.map(|units| project(planes, units))),
+            project: PARTS.map(|parts| UNITS.map(|units| project(parts, units))),
             call,
             segment,
         }
     }
 
     /// The variant of `project` for a call, and the units an invocation handles.
-    pub fn project(&self, planes: usize, units: usize) -> (&ComputePipeline, usize) {
+    pub fn project(
+        &self,
+        shape: MatrixShape,
+        planes: Planes,
+        units: usize,
+    ) -> (&ComputePipeline, usize) {
         let fits = UNITS.iter().position(|most| units <= *most);
         let variant = fits.unwrap_or(UNITS.len() - 1);
-        (&self.project[planes - 1][variant], UNITS[variant])
+        let parts = match (shape.format, planes) {
+            (WeightFormat::Int8, _) => 0,
+            (WeightFormat::Int16, Planes::Joined) => 1,
+            (WeightFormat::Int16, Planes::Apart) => 2,
+        };
+        (&self.project[parts][variant], UNITS[variant])
     }
 
     /// Binds the buffers of a call; the place of the parameters is given at dispatch.

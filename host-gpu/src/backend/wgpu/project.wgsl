@@ -1,7 +1,8 @@
 // Products of UNITS units with a tile of outputs over a range of steps, modulo the primes.
 //
 // Workgroup (tile, group of units, range). An invocation has one output and every fourth step of the
-// range; the four slices are added at the end.
+// range; the four slices are added at the end. Planes are joined, 256 * hi + lo, or each is a part of the
+// product by itself: PARTS is 1 or PLANES.
 //
 // Exact: a range has at most 65536 inputs, and a product of two signed bytes at most 2^14 in magnitude,
 // so a sum is at most 2^30 < p < 2^31 in magnitude.
@@ -11,7 +12,7 @@ const SLICES: u32 = 4u;
 @group(0) @binding(0) var<uniform> params: Params;
 // (units, steps, 4 limbs)
 @group(0) @binding(1) var<storage, read> limbs: array<vec4<u32>>;
-// (splits, units, n)
+// (splits, units, PARTS, n / PARTS)
 @group(0) @binding(2) var<storage, read_write> y: array<u32>;
 // (tiles, PLANES, steps, LANES)
 @group(1) @binding(0) var<storage, read> weights: array<vec4<u32>>;
@@ -29,6 +30,14 @@ fn combine(sums: vec4<i32>, prime: Prime) -> u32 {
     r = add_modulo(times_256(r, prime), from_small(sums.z, prime.p), prime.p);
     r = add_modulo(times_256(r, prime), from_small(sums.y, prime.p), prime.p);
     return add_modulo(times_256(r, prime), from_small(sums.x, prime.p), prime.p);
+}
+
+fn add_slices(u: u32, lane: u32, p: u32) -> u32 {
+    var r = 0u;
+    for (var slice = 0u; slice < SLICES; slice++) {
+        r = add_modulo(r, partial[(slice * UNITS + u) * LANES + lane], p);
+    }
+    return r;
 }
 
 @compute @workgroup_size(LANES, SLICES)
@@ -66,33 +75,29 @@ fn main(
         }
     }
 
-    for (var u = 0u; u < UNITS; u++) {
-        let prime = prime_of(first_unit + u);
-        var r = 0u;
-        for (var plane = 0u; plane < PLANES; plane++) {
-            r = add_modulo(
-                times_256(r, prime),
-                combine(sums[plane * UNITS + u], prime),
-                prime.p,
-            );
-        }
-        partial[(slice * UNITS + u) * LANES + lane] = r;
-    }
-    workgroupBarrier();
-
-    let output = group.x * LANES + lane;
-    if output >= params.count {
-        return;
-    }
-    for (var u = slice; u < UNITS; u += SLICES) {
-        let unit = first_unit + u;
-        if unit < params.units {
-            let p = prime_of(unit).p;
+    for (var part = 0u; part < PARTS; part++) {
+        for (var u = 0u; u < UNITS; u++) {
+            let prime = prime_of(first_unit + u);
             var r = 0u;
-            for (var other = 0u; other < SLICES; other++) {
-                r = add_modulo(r, partial[(other * UNITS + u) * LANES + lane], p);
+            for (var plane = part; plane < part + PLANES / PARTS; plane++) {
+                let sum = combine(sums[plane * UNITS + u], prime);
+                r = add_modulo(times_256(r, prime), sum, prime.p);
             }
-            y[(group.z * params.units + unit) * params.n + params.first + output] = r;
+            partial[(slice * UNITS + u) * LANES + lane] = r;
         }
+        workgroupBarrier();
+        let output = group.x * LANES + lane;
+        if output < params.count {
+            for (var u = slice; u < UNITS; u += SLICES) {
+                let unit = first_unit + u;
+                if unit < params.units {
+                    let row = (group.z * params.units + unit) * params.n;
+                    let column = part * (params.n / PARTS) + params.first + output;
+                    y[row + column] = add_slices(u, lane, prime_of(unit).p);
+                }
+            }
+        }
+        // The next part overwrites what others still add.
+        workgroupBarrier();
     }
 }

@@ -75,7 +75,7 @@ fn a_destroyed_device_is_an_error() {
     };
     let matrix = backend.add_matrix(shape).unwrap();
     backend.gpu.device.destroy();
-    let lost = backend.project(matrix, 1, &[0; 8]);
+    let lost = backend.project(matrix, 1, &[0; 8], Planes::Joined);
     assert!(matches!(lost, Err(BackendError::Device(_))), "{lost:?}");
     assert!(backend.add_matrix(shape).is_err());
 }

@@ -4,7 +4,6 @@ mod bad_input;
 mod checkpoint;
 mod families;
 mod fixtures;
-mod memory;
 mod planes;
 
 use std::path::{Path, PathBuf};
@@ -12,8 +11,8 @@ use std::path::{Path, PathBuf};
 use talaria_wire::manifest::WeightFormat;
 
 use super::{LoadError, Model};
+use crate::testing::memory::Memory;
 use checkpoint::Tiny;
-use memory::Memory;
 
 /// Loads a directory onto a device in memory.
 fn load(dir: &Path, format: WeightFormat) -> Result<Model, LoadError> {
