@@ -30,12 +30,16 @@ impl World for Backends {
             rows.rows() as usize,
             self.model.manifest.projections[index].k as usize,
         );
+        let planes = match rows.planes_apart() {
+            true => Planes::Apart,
+            false => Planes::Joined,
+        };
         let answer = |(host, shipment): (usize, &Shipment)| {
             let x = match shipment {
                 Shipment::Residues(residues) => residues.clone(),
                 Shipment::Seed(seed) => expand_rows(seed, count, k),
             };
-            let y = self.model.backend.project(index, count, &x, Planes::Joined);
+            let y = self.model.backend.project(index, count, &x, planes);
             y.map_err(|e| HostFailure {
                 host: host as u32,
                 message: e.to_string(),
