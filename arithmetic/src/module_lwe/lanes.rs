@@ -5,21 +5,22 @@
 //! unsigned words: if `x` is negative its word is above 2^31 > x + p, else `x < x + p`. The same for
 //! `x` in [0, 2p) with `x - p`. So there is no branch.
 
-use super::field::{Factor, Field};
-
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub(super) use plain::*;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(super) use simd128::*;
 
 /// In any machine's words, for the compiler to make vectors of.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod plain {
-    use super::{Factor, Field};
+    use super::super::LANES;
+    use super::super::field::{Factor, Field};
 
     /// Columns in a [`Lanes`].
-    pub const WIDTH: usize = 16;
+    pub const WIDTH: usize = 8;
 
-    /// One residue of each of [`WIDTH`] columns.
+    /// One word of each of [`WIDTH`] columns.
     pub type Lanes = [u32; WIDTH];
-    /// A signed 64-bit sum for each of [`WIDTH`] columns.
-    pub type Sums = [i64; WIDTH];
 
     /// A prime and its inverse.
     #[derive(Clone, Copy)]
@@ -36,22 +37,24 @@ mod plain {
                 inverse: field.inverse,
             }
         }
+
+        /// The factor for every column.
+        #[inline(always)]
+        pub fn splat(self, factor: Factor) -> (Lanes, Lanes) {
+            ([factor.w; WIDTH], [factor.w_inverse; WIDTH])
+        }
     }
 
     /// The first [`WIDTH`] of `words`.
     #[inline(always)]
     pub fn load(words: &[u32]) -> Lanes {
+        let words = &words[..WIDTH];
         core::array::from_fn(|i| words[i])
     }
 
     #[inline(always)]
     pub fn store(lanes: Lanes, words: &mut [u32]) {
         words[..WIDTH].copy_from_slice(&lanes);
-    }
-
-    #[inline(always)]
-    pub fn splat_factor(factor: Factor) -> (Lanes, Lanes) {
-        ([factor.w; WIDTH], [factor.w_inverse; WIDTH])
     }
 
     /// `a + b mod p`.
@@ -79,38 +82,171 @@ mod plain {
         })
     }
 
-    /// `e mod p` for `|e| < p`.
+    /// Bits `shift` to `shift + bits` of the words, less `2^(bits - 1)`, modulo p.
     #[inline(always)]
-    pub fn lift(e: [i32; WIDTH], modulus: Modulus) -> Lanes {
-        e.map(|e| (e as u32).min((e as u32).wrapping_add(modulus.p)))
-    }
-
-    /// Sums of nothing.
-    #[inline(always)]
-    pub fn zero() -> Sums {
-        [0; WIDTH]
-    }
-
-    /// `sums + a * s`, for the first [`WIDTH`] of `a`.
-    #[inline(always)]
-    pub fn mul_add(sums: Sums, a: &[i32], s: i32) -> Sums {
-        core::array::from_fn(|i| sums[i].wrapping_add(i64::from(a[i]) * i64::from(s)))
-    }
-
-    /// `sums / R mod p` for `|sums| < R * p`.
-    #[inline(always)]
-    pub fn reduce(sums: Sums, modulus: Modulus) -> Lanes {
-        sums.map(|sum| {
-            let m = (sum as u32).wrapping_mul(modulus.inverse);
-            let top = (sum >> 32) as u32;
-            let top = top.min(top.wrapping_add(modulus.p));
-            let x = top.wrapping_sub(high(m, modulus.p));
+    pub fn centred_bits(words: Lanes, shift: u32, bits: u32, modulus: Modulus) -> Lanes {
+        words.map(|word| {
+            let x = ((word >> shift) & ((1 << bits) - 1)).wrapping_sub(1 << (bits - 1));
             x.min(x.wrapping_add(modulus.p))
+        })
+    }
+
+    /// `sum of a_l * s_l / R mod p` for a (l, LANES) and s (l), at most eight centred terms.
+    #[inline(always)]
+    pub fn product(a: &[i32], s: &[i32], modulus: Modulus) -> [Lanes; LANES / WIDTH] {
+        let mut sums = [0i64; LANES];
+        for (a, s) in a.chunks_exact(LANES).zip(s) {
+            for (sum, a) in sums.iter_mut().zip(a) {
+                *sum = sum.wrapping_add(i64::from(*a) * i64::from(*s));
+            }
+        }
+        core::array::from_fn(|c| {
+            core::array::from_fn(|i| {
+                let sum = sums[c * WIDTH + i];
+                let m = (sum as u32).wrapping_mul(modulus.inverse);
+                let top = (sum >> 32) as u32;
+                let top = top.min(top.wrapping_add(modulus.p));
+                let x = top.wrapping_sub(high(m, modulus.p));
+                x.min(x.wrapping_add(modulus.p))
+            })
         })
     }
 
     #[inline(always)]
     fn high(a: u32, b: u32) -> u32 {
         ((u64::from(a) * u64::from(b)) >> 32) as u32
+    }
+}
+
+/// Four columns in a v128.
+///
+/// Cranelift makes one machine multiplication of a widening product (`extmul`) only if both factors
+/// are the same halves of four lanes. LLVM breaks that form up where it knows that all lanes are equal
+/// or that lanes were just loaded; a `veil` of zeros that it cannot see through prevents it.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128 {
+    use super::super::LANES;
+    use super::super::field::{Factor, Field};
+    use core::arch::wasm32::{
+        i32x4_add, i32x4_mul, i32x4_shuffle, i32x4_sub, i64x2_add, i64x2_extmul_high_i32x4,
+        i64x2_extmul_low_i32x4, i64x2_splat, i64x2_sub, u32x4, u32x4_extract_lane, u32x4_min,
+        u32x4_shr, u32x4_splat, u64x2_extmul_high_u32x4, u64x2_extmul_low_u32x4, v128, v128_and,
+        v128_xor,
+    };
+
+    pub const WIDTH: usize = 4;
+
+    pub type Lanes = v128;
+
+    #[derive(Clone, Copy)]
+    pub struct Modulus {
+        p: v128,
+        inverse: v128,
+        veil: v128,
+    }
+
+    impl Modulus {
+        #[inline(always)]
+        pub fn new(field: &Field) -> Self {
+            let veil = core::hint::black_box(u32x4_splat(0));
+            Self {
+                p: v128_xor(u32x4_splat(field.p), veil),
+                inverse: u32x4_splat(field.inverse),
+                veil,
+            }
+        }
+
+        #[inline(always)]
+        pub fn splat(self, factor: Factor) -> (Lanes, Lanes) {
+            let w = v128_xor(u32x4_splat(factor.w), self.veil);
+            (w, u32x4_splat(factor.w_inverse))
+        }
+    }
+
+    #[inline(always)]
+    pub fn load(words: &[u32]) -> Lanes {
+        let words = &words[..WIDTH];
+        u32x4(words[0], words[1], words[2], words[3])
+    }
+
+    #[inline(always)]
+    pub fn store(lanes: Lanes, words: &mut [u32]) {
+        words[..WIDTH].copy_from_slice(&[
+            u32x4_extract_lane::<0>(lanes),
+            u32x4_extract_lane::<1>(lanes),
+            u32x4_extract_lane::<2>(lanes),
+            u32x4_extract_lane::<3>(lanes),
+        ]);
+    }
+
+    #[inline(always)]
+    pub fn add(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
+        let sum = i32x4_add(a, b);
+        u32x4_min(sum, i32x4_sub(sum, modulus.p))
+    }
+
+    #[inline(always)]
+    pub fn difference(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
+        i32x4_add(i32x4_sub(a, b), modulus.p)
+    }
+
+    #[inline(always)]
+    pub fn mul(v: Lanes, (w, w_inverse): (Lanes, Lanes), modulus: Modulus) -> Lanes {
+        let m = i32x4_mul(v, w_inverse);
+        // Low halves are equal and cancel, so the high halves are the difference of high halves.
+        let low = i64x2_sub(
+            u64x2_extmul_low_u32x4(v, w),
+            u64x2_extmul_low_u32x4(m, modulus.p),
+        );
+        let high = i64x2_sub(
+            u64x2_extmul_high_u32x4(v, w),
+            u64x2_extmul_high_u32x4(m, modulus.p),
+        );
+        lift(high_words(low, high), modulus)
+    }
+
+    #[inline(always)]
+    pub fn centred_bits(words: Lanes, shift: u32, bits: u32, modulus: Modulus) -> Lanes {
+        let field = v128_and(u32x4_shr(words, shift), u32x4_splat((1 << bits) - 1));
+        lift(i32x4_sub(field, u32x4_splat(1 << (bits - 1))), modulus)
+    }
+
+    #[inline(always)]
+    pub fn product(a: &[i32], s: &[i32], modulus: Modulus) -> [Lanes; LANES / WIDTH] {
+        let mut sums = [[i64x2_splat(0); 2]; LANES / WIDTH];
+        for (a, s) in a.chunks_exact(LANES).zip(s) {
+            let s = v128_xor(u32x4_splat(*s as u32), modulus.veil);
+            for ([low, high], a) in sums.iter_mut().zip(a.chunks_exact(WIDTH)) {
+                let a = u32x4(a[0] as u32, a[1] as u32, a[2] as u32, a[3] as u32);
+                let a = v128_xor(a, modulus.veil);
+                *low = i64x2_add(*low, i64x2_extmul_low_i32x4(a, s));
+                *high = i64x2_add(*high, i64x2_extmul_high_i32x4(a, s));
+            }
+        }
+        sums.map(|[low, high]| {
+            let m = i32x4_mul(low_words(low, high), modulus.inverse);
+            let top = lift(high_words(low, high), modulus);
+            let low = u64x2_extmul_low_u32x4(m, modulus.p);
+            let high = u64x2_extmul_high_u32x4(m, modulus.p);
+            lift(i32x4_sub(top, high_words(low, high)), modulus)
+        })
+    }
+
+    /// Of a word in (-p, p), its residue.
+    #[inline(always)]
+    fn lift(x: v128, modulus: Modulus) -> v128 {
+        u32x4_min(x, i32x4_add(x, modulus.p))
+    }
+
+    /// The low words of four double words.
+    #[inline(always)]
+    fn low_words(low: v128, high: v128) -> v128 {
+        i32x4_shuffle::<0, 2, 4, 6>(low, high)
+    }
+
+    /// The high words of four double words.
+    #[inline(always)]
+    fn high_words(low: v128, high: v128) -> v128 {
+        i32x4_shuffle::<1, 3, 5, 7>(low, high)
     }
 }

@@ -33,16 +33,11 @@ pub use public::PublicPolynomials;
 pub use secret::Secret;
 
 use crate::exactness::NOISE_BOUND;
-use field::{FIELDS, Field};
-use lanes::{Modulus, WIDTH};
+use field::FIELDS;
+use lanes::Modulus;
 
 /// Columns (features or outputs) of a block.
 pub const LANES: usize = 16;
-
-/// Products of centred residues that fit 64 bits, and one reduction: each is at most `((p-1)/2)^2 <
-/// p^2 / 4`, so a sum of eight is below `2 p^2 < 2^32 p < 2^63`, as `2 p < 2^32`.
-const PRODUCTS: usize = 8;
-const _: () = assert!(2 * (crate::P2 as u64) < 1 << 32 && crate::P1 < crate::P2);
 
 /// A parameter set of module-LWE.
 #[derive(Debug, PartialEq, Eq)]
@@ -192,32 +187,13 @@ pub fn mint_block(
     ShapeError::check("masks of a block", parameters.mask_words(), out.len())?;
     let (first, second) = out.split_at_mut(parameters.mask_words() / 2);
     let halves = block.chunks_exact(parameters.block_words() / 2);
+    let moduli = FIELDS.each_ref().map(Modulus::new);
     for (i, (half, masks)) in halves.zip([&mut *first, &mut *second]).enumerate() {
-        let field = &FIELDS[i];
-        products(field, parameters.rank, secret.values(i), half, masks);
-        ntt::inverse(field, secret.inverse_twiddles(i), masks);
+        let (values, twiddles) = (secret.values(i), secret.inverse_twiddles(i));
+        ntt::inverse_of_products(moduli[i], twiddles, parameters.rank, values, half, masks);
     }
     if let Some((seed, number)) = noise {
-        let moduli = FIELDS.each_ref().map(Modulus::new);
         noise::add(seed, number, moduli, first, second);
     }
     Ok(())
-}
-
-/// `<a^, s^> / R mod p` for each value: a (N, r, LANES) and s (N, r) to (N, LANES).
-fn products(field: &Field, rank: usize, s: &[i32], a: &[i32], out: &mut [u32]) {
-    let modulus = Modulus::new(field);
-    let points = a.chunks_exact(rank * LANES).zip(s.chunks_exact(rank));
-    for (row, (a, s)) in out.chunks_exact_mut(LANES).zip(points) {
-        for (c, x) in row.chunks_exact_mut(WIDTH).enumerate() {
-            let groups = a.chunks(PRODUCTS * LANES).zip(s.chunks(PRODUCTS));
-            let total = groups.map(|(a, s)| {
-                let terms = a.chunks_exact(LANES).zip(s);
-                let add = |sums, (a, s): (&[i32], &i32)| lanes::mul_add(sums, &a[c * WIDTH..], *s);
-                lanes::reduce(terms.fold(lanes::zero(), add), modulus)
-            });
-            let total = total.fold([0; WIDTH], |x, y| lanes::add(x, y, modulus));
-            lanes::store(total, x);
-        }
-    }
 }

@@ -13,6 +13,9 @@ use zeroize::Zeroize;
 const BATCH_ROWS: usize = 4 * BATCH_WORDS / LANES;
 /// Rows that share a word.
 const WORD_ROWS: usize = 4;
+/// Bits of a noise: uniform on `2^NOISE_BITS` integers from `-NOISE_BOUND`.
+const NOISE_BITS: u32 = (2 * NOISE_BOUND).ilog2();
+const _: () = assert!(2 * NOISE_BOUND == 1 << NOISE_BITS);
 
 /// Adds the same noise to the masks (N, LANES) modulo each prime. N is a multiple of [`BATCH_ROWS`].
 pub(super) fn add(
@@ -42,17 +45,9 @@ pub(super) fn add(
 fn add_to_rows(rows: &mut [u32], words: &[u32], modulus: Modulus) {
     for (r, row) in rows.chunks_exact_mut(LANES).enumerate() {
         for (x, words) in row.chunks_exact_mut(WIDTH).zip(words.chunks_exact(WIDTH)) {
-            let e = core::array::from_fn(|i| from_byte(words[i] >> (8 * r)));
-            lanes::store(
-                lanes::add(lanes::load(x), lanes::lift(e, modulus), modulus),
-                x,
-            );
+            let shift = 8 * r as u32;
+            let e = lanes::centred_bits(lanes::load(words), shift, NOISE_BITS, modulus);
+            lanes::store(lanes::add(lanes::load(x), e, modulus), x);
         }
     }
-}
-
-/// The low six bits, less 32.
-#[inline(always)]
-fn from_byte(byte: u32) -> i32 {
-    (byte % (2 * NOISE_BOUND as u32)) as i32 - NOISE_BOUND as i32
 }

@@ -57,35 +57,132 @@ pub(super) fn forward(field: &Field, twiddles: &Twiddles, values: &mut [u32]) {
     }
 }
 
-/// Values (N, LANES) to N times the coefficients (N, LANES), below p, in place.
-pub(super) fn inverse(field: &Field, twiddles: &Twiddles, rows: &mut [u32]) {
-    let modulus = Modulus::new(field);
+/// Products of centred residues that fit 64 bits, and one reduction: each is at most
+/// `((p-1)/2)^2 < p^2 / 4`, so a sum of eight is below `2 p^2 < 2^32 p < 2^63`, as `2 p < 2^32`.
+const PRODUCTS: usize = 8;
+const _: () = assert!(2 * (crate::P2 as u64) < 1 << 32 && crate::P1 < crate::P2);
+
+/// Values `<a, s> / R` to N times their coefficients: a (N, r, LANES), s (N, r) to rows (N, LANES),
+/// below p.
+///
+/// Layers are done two at a time, so that each row is loaded and stored half as often; the first two
+/// while the products are fresh.
+pub(super) fn inverse_of_products(
+    modulus: Modulus,
+    twiddles: &Twiddles,
+    rank: usize,
+    s: &[i32],
+    a: &[i32],
+    rows: &mut [u32],
+) {
     let degree = rows.len() / LANES;
-    let mut len = 1;
-    while len < degree {
-        let blocks = degree / (2 * len);
-        for (b, block) in rows.chunks_exact_mut(2 * len * LANES).enumerate() {
-            let z = lanes::splat_factor(twiddles[blocks + b]);
-            let (low, high) = block.split_at_mut(len * LANES);
-            for (x, y) in low
-                .chunks_exact_mut(WIDTH)
-                .zip(high.chunks_exact_mut(WIDTH))
-            {
-                let (a, b) = butterfly(lanes::load(x), lanes::load(y), z, modulus);
-                lanes::store(a, x);
-                lanes::store(b, y);
-            }
+    let operands = a
+        .chunks_exact(4 * rank * LANES)
+        .zip(s.chunks_exact(4 * rank));
+    let factors = factors_of_two_layers(twiddles, degree / 4);
+    for ((rows, (a, s)), factors) in rows.chunks_exact_mut(4 * LANES).zip(operands).zip(factors) {
+        let points = a.chunks_exact(rank * LANES).zip(s.chunks_exact(rank));
+        for (row, (a, s)) in rows.chunks_exact_mut(LANES).zip(points) {
+            product(modulus, a, s, row);
         }
-        len *= 2;
+        two_layers(modulus, factors, rows);
+    }
+    inverse_from(modulus, twiddles, 4, rows);
+}
+
+/// `<a, s> / R` of one value: a (r, LANES), s (r) to (LANES).
+#[inline(always)]
+fn product(modulus: Modulus, a: &[i32], s: &[i32], row: &mut [u32]) {
+    let mut groups = a.chunks(PRODUCTS * LANES).zip(s.chunks(PRODUCTS));
+    if let Some((a, s)) = groups.next() {
+        let sums = lanes::product(a, s, modulus);
+        for (x, sum) in row.chunks_exact_mut(WIDTH).zip(sums) {
+            lanes::store(sum, x);
+        }
+    }
+    for (a, s) in groups {
+        let sums = lanes::product(a, s, modulus);
+        for (x, sum) in row.chunks_exact_mut(WIDTH).zip(sums) {
+            lanes::store(lanes::add(lanes::load(x), sum, modulus), x);
+        }
     }
 }
 
-/// `(a + b, (a - b) * z)`.
+/// The layers from blocks of `2 * len` rows on.
+fn inverse_from(modulus: Modulus, twiddles: &Twiddles, mut len: usize, rows: &mut [u32]) {
+    let degree = rows.len() / LANES;
+    while 4 * len <= degree {
+        let factors = factors_of_two_layers(twiddles, degree / (4 * len));
+        for (rows, factors) in rows.chunks_exact_mut(4 * len * LANES).zip(factors) {
+            two_layers(modulus, factors, rows);
+        }
+        len *= 4;
+    }
+    if 2 * len <= degree {
+        for (rows, factor) in rows
+            .chunks_exact_mut(2 * len * LANES)
+            .zip(&twiddles[degree / (2 * len)..])
+        {
+            one_layer(modulus, *factor, rows);
+        }
+    }
+}
+
+/// For each of `blocks` blocks of the second of two layers: the factors of its halves in the first
+/// layer, and its own.
+fn factors_of_two_layers(
+    twiddles: &Twiddles,
+    blocks: usize,
+) -> impl Iterator<Item = [Factor; 3]> + '_ {
+    let first = twiddles[2 * blocks..4 * blocks].chunks_exact(2);
+    let second = &twiddles[blocks..2 * blocks];
+    first
+        .zip(second)
+        .map(|(halves, own)| [halves[0], halves[1], *own])
+}
+
+/// One block through two layers.
 #[inline(always)]
-fn butterfly(a: Lanes, b: Lanes, z: (Lanes, Lanes), modulus: Modulus) -> (Lanes, Lanes) {
+fn two_layers(modulus: Modulus, factors: [Factor; 3], rows: &mut [u32]) {
+    let [first, second, both] = factors.map(|factor| modulus.splat(factor));
+    let quarter = rows.len() / 4;
+    let (low, high) = rows.split_at_mut(2 * quarter);
+    let ((w, x), (y, z)) = (low.split_at_mut(quarter), high.split_at_mut(quarter));
+    let quarters = [w, x, y, z].map(|quarter| quarter.chunks_exact_mut(WIDTH));
+    let [ws, xs, ys, zs] = quarters;
+    for (((w, x), y), z) in ws.zip(xs).zip(ys).zip(zs) {
+        let (a, b) = butterfly(lanes::load(w), lanes::load(x), first, modulus);
+        let (c, d) = butterfly(lanes::load(y), lanes::load(z), second, modulus);
+        let (a, c) = butterfly(a, c, both, modulus);
+        let (b, d) = butterfly(b, d, both, modulus);
+        lanes::store(a, w);
+        lanes::store(b, x);
+        lanes::store(c, y);
+        lanes::store(d, z);
+    }
+}
+
+/// One block through one layer.
+#[inline(always)]
+fn one_layer(modulus: Modulus, factor: Factor, rows: &mut [u32]) {
+    let factor = modulus.splat(factor);
+    let (low, high) = rows.split_at_mut(rows.len() / 2);
+    for (x, y) in low
+        .chunks_exact_mut(WIDTH)
+        .zip(high.chunks_exact_mut(WIDTH))
+    {
+        let (a, b) = butterfly(lanes::load(x), lanes::load(y), factor, modulus);
+        lanes::store(a, x);
+        lanes::store(b, y);
+    }
+}
+
+/// `(a + b, (a - b) * factor)`.
+#[inline(always)]
+fn butterfly(a: Lanes, b: Lanes, factor: (Lanes, Lanes), modulus: Modulus) -> (Lanes, Lanes) {
     let sum = lanes::add(a, b, modulus);
     let difference = lanes::difference(a, b, modulus);
-    (sum, lanes::mul(difference, z, modulus))
+    (sum, lanes::mul(difference, factor, modulus))
 }
 
 #[cfg(test)]
@@ -112,7 +209,8 @@ mod tests {
         for (row, value) in rows.chunks_mut(LANES).zip(values) {
             row[lane] = *value;
         }
-        inverse(field, &inverse_twiddles(field, values.len()), &mut rows);
+        let twiddles = inverse_twiddles(field, values.len());
+        inverse_from(Modulus::new(field), &twiddles, 1, &mut rows);
         rows.chunks(LANES).map(|row| row[lane]).collect()
     }
 

@@ -99,6 +99,8 @@ proptest! {
         };
         let r: Vec<Vec<u64>> =
             (0..LANES).map(|c| (0..parameters.public_rows()).map(|x| r_at(c, x)).collect()).collect();
+        let w_columns: [Vec<i64>; LANES] =
+            core::array::from_fn(|c| w.iter().map(|row| row[c]).collect());
         let secret = Secret::draw(parameters, &seed);
         let correction = mint(&secret, None, &block_of(parameters, &r));
         let (mut masks, mut noise) = (Vec::new(), Vec::new());
@@ -116,11 +118,11 @@ proptest! {
                 masks.push([0, 1].map(|i| column(&mask, i, lane).collect::<Vec<_>>()));
             }
         }
-        for c in 0..LANES {
+        for (c, w) in w_columns.iter().enumerate() {
             for (i, p) in PRIMES.into_iter().enumerate() {
                 for (t, correction) in column(&correction, i, c).enumerate().take(degree) {
                     let sum = |of: &dyn Fn(usize) -> i64| -> i128 {
-                        (0..features).map(|j| i128::from(w[j][c]) * i128::from(of(j))).sum()
+                        (0..features).map(|j| i128::from(w[j]) * i128::from(of(j))).sum()
                     };
                     let product = sum(&|j| i64::from(masks[j][i][t]));
                     let error = sum(&|j| noise[j][t]);

@@ -1,0 +1,123 @@
+//! Minting as a bare Wasm module, for host-cvm's example of the same name to check and to time.
+//!
+//! No component: numbers in, numbers out, buffers in this module's memory. One instance is one
+//! experiment, so its state is a thread-local.
+#![allow(
+    unsafe_code,
+    reason = "exported names; what they export is safe, the caller reads memory from outside"
+)]
+
+use std::cell::RefCell;
+
+use talaria_arithmetic::module_lwe::{Noise, PARAMETERS, Parameters, Secret, mint_block};
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::new(State::default());
+}
+
+#[derive(Default)]
+struct State {
+    secrets: Vec<Secret>,
+    block: Vec<i32>,
+    masks: Vec<u32>,
+    row: Vec<i16>,
+    weights: Vec<i8>,
+}
+
+/// Draws `secrets` secrets of set number `set`, secret i from the seed `[i; 32]`. 0, or 1 if there is no
+/// such set.
+#[unsafe(no_mangle)]
+pub extern "C" fn prepare(set: u32, secrets: u32) -> u32 {
+    const SETS: &[Parameters] = &PARAMETERS;
+    let Some(set) = SETS.get(set as usize) else {
+        return 1;
+    };
+    STATE.with_borrow_mut(|state| {
+        state.secrets = (0..secrets)
+            .map(|i| Secret::draw(set, &[i as u8; 32]))
+            .collect();
+        state.block = vec![0; set.block_words()];
+        state.masks = vec![0; set.mask_words() * secrets as usize];
+    });
+    0
+}
+
+/// Where the block is written to.
+#[unsafe(no_mangle)]
+pub extern "C" fn block() -> *mut i32 {
+    STATE.with_borrow_mut(|state| state.block.as_mut_ptr())
+}
+
+/// Where the masks are read from, one secret's after the other's.
+#[unsafe(no_mangle)]
+pub extern "C" fn masks() -> *const u32 {
+    STATE.with_borrow(|state| state.masks.as_ptr())
+}
+
+/// Mints the block's masks under each secret, with noise of the seed `[number; 32]` if `noise` is not 0.
+/// 0, or 1 if refused.
+#[unsafe(no_mangle)]
+pub extern "C" fn mint(noise: u32, number: u32) -> u32 {
+    let seed = [number as u8; 32];
+    let noise: Option<Noise<'_>> = (noise != 0).then_some((&seed, u64::from(number)));
+    STATE.with_borrow_mut(|state| {
+        let each = state.masks.len() / state.secrets.len().max(1);
+        let masks = state.masks.chunks_exact_mut(each.max(1));
+        let minted = state
+            .secrets
+            .iter()
+            .zip(masks)
+            .map(|(secret, masks)| mint_block(secret, noise, &state.block, masks));
+        u32::from(minted.fold(false, |refused, result| refused | result.is_err()))
+    })
+}
+
+/// A row of `k` int16 and `n` columns of `k` int8 weights.
+#[unsafe(no_mangle)]
+pub extern "C" fn prepare_product(k: u32, n: u32) {
+    STATE.with_borrow_mut(|state| {
+        state.row = (0..k).map(|j| (j * 40503) as i16).collect();
+        state.weights = (0..k * n).map(|j| (j * 167) as i8).collect();
+    });
+}
+
+/// Every output of the row's product with the weights; their sum.
+#[unsafe(no_mangle)]
+pub extern "C" fn product() -> i64 {
+    STATE.with_borrow(|state| {
+        let columns = state.weights.chunks_exact(state.row.len().max(1));
+        columns.map(|column| dot(&state.row, column)).sum()
+    })
+}
+
+/// int16 times int8: partial sums of 32 bits hold `2 * 64 * 2^15 * 2^7 = 2^29`, then they are widened.
+#[cfg(target_arch = "wasm32")]
+fn dot(row: &[i16], column: &[i8]) -> i64 {
+    use std::arch::wasm32::*;
+    const STEPS: usize = 64;
+    let mut total = i64x2_splat(0);
+    for (row, column) in row.chunks(8 * STEPS).zip(column.chunks(8 * STEPS)) {
+        let mut sums = [i32x4_splat(0); 2];
+        for (x, w) in row.chunks_exact(16).zip(column.chunks_exact(16)) {
+            // SAFETY: both chunks have 16 elements: 32 and 16 bytes.
+            let (x0, x1, w) = unsafe {
+                let x = x.as_ptr().cast::<v128>();
+                let w = v128_load(w.as_ptr().cast());
+                (v128_load(x), v128_load(x.add(1)), w)
+            };
+            sums[0] = i32x4_add(sums[0], i32x4_dot_i16x8(x0, i16x8_extend_low_i8x16(w)));
+            sums[1] = i32x4_add(sums[1], i32x4_dot_i16x8(x1, i16x8_extend_high_i8x16(w)));
+        }
+        for sum in sums {
+            total = i64x2_add(total, i64x2_extend_low_i32x4(sum));
+            total = i64x2_add(total, i64x2_extend_high_i32x4(sum));
+        }
+    }
+    i64x2_extract_lane::<0>(total) + i64x2_extract_lane::<1>(total)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn dot(row: &[i16], column: &[i8]) -> i64 {
+    let terms = row.iter().zip(column);
+    terms.map(|(x, w)| i64::from(*x) * i64::from(*w)).sum()
+}
