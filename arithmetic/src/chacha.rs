@@ -4,6 +4,9 @@
 //! equal word for word (tests). It is here because rand_chacha has no lanes in Wasm: state word i of
 //! four blocks makes one vector, so every step of the block function is one vector operation.
 
+use crate::lanes::vector::{Lanes, add, load, splat, store, transpose, xor_rotate};
+use zeroize::Zeroize;
+
 /// Blocks in a batch.
 const BLOCKS: usize = 4;
 /// Words of a batch.
@@ -12,13 +15,12 @@ pub const BATCH_WORDS: usize = 16 * BLOCKS;
 /// "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
-use lanes::{Lanes, add, splat, transpose, xor_rotate};
-
 /// A keystream from its beginning. Zeroized when dropped.
 pub struct KeyStream {
     key: [u32; 8],
     nonce: u64,
     counter: u64,
+    words: [u32; BATCH_WORDS],
 }
 
 impl KeyStream {
@@ -31,18 +33,19 @@ impl KeyStream {
             key: core::array::from_fn(word),
             nonce,
             counter: 0,
+            words: [0; BATCH_WORDS],
         }
     }
 
     /// The next words of the stream.
     #[inline]
-    pub fn next_words(&mut self) -> [u32; BATCH_WORDS] {
+    pub fn next_words(&mut self) -> &[u32; BATCH_WORDS] {
         let counters: [u64; BLOCKS] = core::array::from_fn(|b| self.counter.wrapping_add(b as u64));
         let start: [Lanes; 16] = core::array::from_fn(|i| match i {
             0..4 => splat(CONSTANTS[i]),
             4..12 => splat(self.key[i - 4]),
-            12 => lanes::load(counters.map(|c| c as u32)),
-            13 => lanes::load(counters.map(|c| (c >> 32) as u32)),
+            12 => load(&counters.map(|c| c as u32)),
+            13 => load(&counters.map(|c| (c >> 32) as u32)),
             14 => splat(self.nonce as u32),
             _ => splat((self.nonce >> 32) as u32),
         });
@@ -56,20 +59,20 @@ impl KeyStream {
             }
         }
         self.counter = self.counter.wrapping_add(BLOCKS as u64);
-        let mut words = [0; BATCH_WORDS];
         for quad in 0..4 {
             let rows = core::array::from_fn(|i| add(state[4 * quad + i], start[4 * quad + i]));
             for (block, row) in transpose(rows).into_iter().enumerate() {
-                words[16 * block + 4 * quad..][..4].copy_from_slice(&row);
+                self.words[16 * block + 4 * quad..][..4].copy_from_slice(&store(row));
             }
         }
-        words
+        &self.words
     }
 }
 
 impl Drop for KeyStream {
     fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.key);
+        self.key.zeroize();
+        self.words.zeroize();
     }
 }
 
@@ -83,102 +86,6 @@ fn quarter_round(state: &mut [Lanes; 16], a: usize, b: usize, c: usize, d: usize
     state[d] = xor_rotate::<8>(state[d], state[a]);
     state[c] = add(state[c], state[d]);
     state[b] = xor_rotate::<7>(state[b], state[c]);
-}
-
-/// One state word of each block, in any machine's words.
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-mod lanes {
-    use super::BLOCKS;
-
-    pub type Lanes = [u32; BLOCKS];
-
-    #[inline(always)]
-    pub fn load(words: [u32; BLOCKS]) -> Lanes {
-        words
-    }
-
-    #[inline(always)]
-    pub fn splat(word: u32) -> Lanes {
-        [word; BLOCKS]
-    }
-
-    #[inline(always)]
-    pub fn add(a: Lanes, b: Lanes) -> Lanes {
-        core::array::from_fn(|i| a[i].wrapping_add(b[i]))
-    }
-
-    #[inline(always)]
-    pub fn xor_rotate<const BITS: u32>(a: Lanes, b: Lanes) -> Lanes {
-        core::array::from_fn(|i| (a[i] ^ b[i]).rotate_left(BITS))
-    }
-
-    /// Four words of four blocks to four blocks of four words.
-    #[inline(always)]
-    pub fn transpose(rows: [Lanes; 4]) -> [[u32; 4]; BLOCKS] {
-        core::array::from_fn(|block| rows.map(|row| row[block]))
-    }
-}
-
-/// One state word of each block, in a v128: LLVM does not find these vectors by itself.
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-mod lanes {
-    use super::BLOCKS;
-    use core::arch::wasm32::{
-        i32x4_add, i32x4_shl, i32x4_shuffle, u32x4, u32x4_extract_lane, u32x4_shr, u32x4_splat,
-        v128, v128_or, v128_xor,
-    };
-
-    pub type Lanes = v128;
-
-    #[inline(always)]
-    pub fn load([a, b, c, d]: [u32; BLOCKS]) -> Lanes {
-        u32x4(a, b, c, d)
-    }
-
-    #[inline(always)]
-    pub fn splat(word: u32) -> Lanes {
-        u32x4_splat(word)
-    }
-
-    #[inline(always)]
-    pub fn add(a: Lanes, b: Lanes) -> Lanes {
-        i32x4_add(a, b)
-    }
-
-    #[inline(always)]
-    pub fn xor_rotate<const BITS: u32>(a: Lanes, b: Lanes) -> Lanes {
-        let x = v128_xor(a, b);
-        v128_or(i32x4_shl(x, BITS), u32x4_shr(x, 32 - BITS))
-    }
-
-    /// Four words of four blocks to four blocks of four words.
-    #[inline(always)]
-    pub fn transpose([a, b, c, d]: [Lanes; 4]) -> [[u32; 4]; BLOCKS] {
-        let (ab_low, ab_high) = (
-            i32x4_shuffle::<0, 4, 1, 5>(a, b),
-            i32x4_shuffle::<2, 6, 3, 7>(a, b),
-        );
-        let (cd_low, cd_high) = (
-            i32x4_shuffle::<0, 4, 1, 5>(c, d),
-            i32x4_shuffle::<2, 6, 3, 7>(c, d),
-        );
-        [
-            words(i32x4_shuffle::<0, 1, 4, 5>(ab_low, cd_low)),
-            words(i32x4_shuffle::<2, 3, 6, 7>(ab_low, cd_low)),
-            words(i32x4_shuffle::<0, 1, 4, 5>(ab_high, cd_high)),
-            words(i32x4_shuffle::<2, 3, 6, 7>(ab_high, cd_high)),
-        ]
-    }
-
-    #[inline(always)]
-    fn words(v: v128) -> [u32; 4] {
-        [
-            u32x4_extract_lane::<0>(v),
-            u32x4_extract_lane::<1>(v),
-            u32x4_extract_lane::<2>(v),
-            u32x4_extract_lane::<3>(v),
-        ]
-    }
 }
 
 #[cfg(test)]
@@ -198,7 +105,7 @@ mod tests {
             reference.set_stream(nonce);
             for _ in 0..batches {
                 let expected: [u32; BATCH_WORDS] = core::array::from_fn(|_| reference.next_u32());
-                prop_assert_eq!(stream.next_words(), expected);
+                prop_assert_eq!(stream.next_words(), &expected);
             }
         }
 
@@ -212,7 +119,7 @@ mod tests {
             reference.set_stream(5);
             reference.set_word_pos(u128::from(first) * 16);
             let expected: [u32; BATCH_WORDS] = core::array::from_fn(|_| reference.next_u32());
-            prop_assert_eq!(stream.next_words(), expected);
+            prop_assert_eq!(stream.next_words(), &expected);
         }
     }
 }

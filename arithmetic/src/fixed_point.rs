@@ -19,10 +19,12 @@ pub const fn power_of_two(e: i32) -> f64 {
     f64::from_bits(((e + 1023) as u64) << 52)
 }
 
+/// `1.5 * 2^52`: added to a float below 2^51 it leaves the rounded integer in the lowest bits.
+pub(crate) const MAGIC: f64 = 6_755_399_441_055_744.0;
+
 /// Round to nearest, ties to even, for `|x| < 2^51`, by the classic addition of 1.5 * 2^52.
 #[inline(always)]
 pub fn round_even(x: f64) -> i64 {
-    const MAGIC: f64 = 6_755_399_441_055_744.0;
     ((x + MAGIC).to_bits() as i64) - MAGIC.to_bits() as i64
 }
 

@@ -8,7 +8,11 @@
 //! Skipping depends on words that are thrown away, never on the residues kept, and is done without a
 //! branch: every word is stored and the write position advances by 0 or 1.
 
-use crate::{PRIMES, chacha::KeyStream};
+use crate::{
+    PRIMES,
+    chacha::{BATCH_WORDS, KeyStream},
+    lanes::vector::{Lanes, and, load, splat, store_below},
+};
 use alloc::{vec, vec::Vec};
 
 /// Bytes of a key.
@@ -27,7 +31,7 @@ pub fn expand_row(seed: &[u8; SEED_BYTES], row: u32, out: &mut [u32]) {
     let (first, second) = out.split_at_mut(k);
     for (i, half) in [first, second].into_iter().enumerate() {
         let mut stream = KeyStream::new(seed, 2 * u64::from(row) + i as u64);
-        fill_uniform(|| stream.next_words(), PRIMES[i], half);
+        fill_uniform(&mut stream, PRIMES[i], half);
     }
 }
 
@@ -41,21 +45,20 @@ pub fn expand_rows(seed: &[u8; SEED_BYTES], rows: usize, k: usize) -> Vec<u32> {
 }
 
 /// Fills `out` with residues modulo `p`, uniform if the words are, by rejection.
-fn fill_uniform<const N: usize>(mut next_words: impl FnMut() -> [u32; N], p: u32, out: &mut [u32]) {
+fn fill_uniform(stream: &mut KeyStream, p: u32, out: &mut [u32]) {
     let mut at = 0;
     // While all words of a batch fit even if none is skipped, no position needs a check.
-    while out.len() - at >= N {
-        let batch = &mut out[at..at + N];
+    while out.len() - at >= BATCH_WORDS {
+        let batch = &mut out[at..at + BATCH_WORDS];
         let mut kept = 0;
-        for word in next_words() {
-            let candidate = word & 0x7fff_ffff;
-            batch[kept] = candidate;
-            kept += usize::from(candidate < p);
+        let (fours, _) = stream.next_words().as_chunks();
+        for four in fours {
+            kept = store_below(candidates(four), p, batch, kept);
         }
         at += kept;
     }
     while at < out.len() {
-        for word in next_words() {
+        for word in stream.next_words() {
             let candidate = word & 0x7fff_ffff;
             if let Some(residue) = out.get_mut(at) {
                 *residue = candidate;
@@ -63,6 +66,12 @@ fn fill_uniform<const N: usize>(mut next_words: impl FnMut() -> [u32; N], p: u32
             }
         }
     }
+}
+
+/// Words with their top bit cleared.
+#[inline(always)]
+fn candidates(words: &[u32; 4]) -> Lanes {
+    and(load(words), splat(0x7fff_ffff))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! * [`fixed_point`]: power-of-two scales of rows and columns, int8 planes
 //! * [`exactness`]: how wide a row may be so that its product is exact
 //! * [`keystream`]: uniform residues from a ChaCha20 key
+//! * [`lanes`]: the payload's inner loops over all of these, vectorised
 //! * [`module_lwe`]: masks from one short secret and public polynomials
 
 #![no_std]
@@ -18,6 +19,7 @@ mod chacha;
 pub mod exactness;
 pub mod fixed_point;
 pub mod keystream;
+pub mod lanes;
 pub mod module_lwe;
 pub mod residue;
 

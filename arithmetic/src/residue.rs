@@ -32,6 +32,18 @@ const P2_NEGATED_INVERSE: u32 = {
     inverse.wrapping_neg()
 };
 
+/// Constants of the Montgomery reduction in [`signed_crt`], for more of them at a time.
+pub(crate) struct Montgomery {
+    pub factor: u32,
+    /// `t * P2_NEGATED_INVERSE mod 2^32` is `difference * multiple mod 2^32`.
+    pub multiple: u32,
+}
+
+pub(crate) const MONTGOMERY: Montgomery = Montgomery {
+    factor: P1_INVERSE_MONTGOMERY as u32,
+    multiple: (P1_INVERSE_MONTGOMERY as u32).wrapping_mul(P2_NEGATED_INVERSE),
+};
+
 const fn pow(base: u64, mut exponent: u64, p: u64) -> u64 {
     let (mut square, mut result) = (base, 1);
     while exponent > 0 {

@@ -9,8 +9,8 @@
 
 use crate::fixed_point::FixedRows;
 use serde::{Deserialize, Serialize};
-use talaria_arithmetic::{PRIMES, keystream, residue};
-use zeroize::Zeroize;
+use talaria_arithmetic::{PRIMES, keystream, lanes, residue};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Check vectors for each prime.
 pub const VECTORS: usize = 2;
@@ -104,22 +104,23 @@ impl CheckVectors {
         let mut difference = 0;
         for row in 0..rows {
             for (i, p) in PRIMES.into_iter().enumerate() {
-                let y = &y[(2 * row + i) * self.n..][..self.n];
+                let part = 2 * row + i;
                 let expected = match x {
                     Rows::Residues(residues) => {
-                        let x = &residues[(2 * row + i) * self.k..][..self.k];
-                        dot(x.iter().copied(), &self.wv[i], p)
+                        let x = &residues[part * self.k..][..self.k];
+                        lanes::dot(x, slices(&self.wv[i]), p)
                     }
                     Rows::Integers(rows) => {
                         let x = &rows.values()[row * self.k..][..self.k];
-                        dot(x.iter().map(|x| residue::from_small(*x, p)), &self.wv[i], p)
+                        lanes::dot_small(x, slices(&self.wv[i]), p)
                     }
                 };
-                let found = dot(y.iter().copied(), &self.v[i], p);
-                for vector in 0..VECTORS {
-                    difference |= found[vector] ^ expected[vector];
+                let y = &y[part * self.n..][..self.n];
+                let found = lanes::dot(y, slices(&self.v[i]), p);
+                difference |= found.out_of_range;
+                for (found, expected) in found.sums.into_iter().zip(expected.sums) {
+                    difference |= found ^ expected;
                 }
-                difference |= y.iter().fold(0, |out, y| out | u32::from(*y >= p));
             }
         }
         if difference == 0 {
@@ -130,27 +131,15 @@ impl CheckVectors {
     }
 }
 
-/// `(x . w[0], x . w[1]) mod p` for x and w below 2^32.
-///
-/// Products are below 2^64; their halves are summed apart, 2^32 of them without overflow.
-fn dot(x: impl Iterator<Item = u32>, w: &[Vec<u32>; VECTORS], p: u32) -> [u32; VECTORS] {
-    let (mut low, mut high) = ([0u64; VECTORS], [0u64; VECTORS]);
-    for ((x, a), b) in x.zip(&w[0]).zip(&w[1]) {
-        let products = [u64::from(x) * u64::from(*a), u64::from(x) * u64::from(*b)];
-        for vector in 0..VECTORS {
-            low[vector] += products[vector] & 0xffff_ffff;
-            high[vector] += products[vector] >> 32;
-        }
-    }
-    let p = u64::from(p);
-    core::array::from_fn(|i| (((high[i] % p) * ((1 << 32) % p) + low[i] % p) % p) as u32)
+fn slices(vectors: &[Vec<u32>; VECTORS]) -> [&[u32]; VECTORS] {
+    vectors.each_ref().map(Vec::as_slice)
 }
 
 /// Builds [`CheckVectors`] while the columns of W stream past, and measures them.
 pub struct Fold {
     vectors: CheckVectors,
     /// For each prime and vector (k,): running sums of weight times v.
-    sums: [[Vec<i64>; VECTORS]; 2],
+    sums: [[Zeroizing<Vec<i64>>; VECTORS]; 2],
     /// Columns added since the sums were last reduced.
     pending: u32,
     plane_l1: u64,
@@ -165,7 +154,7 @@ impl Fold {
     pub fn new(seed: &[u8; 32], k: usize, n: usize) -> Self {
         Self {
             vectors: CheckVectors::draw(seed, k, n),
-            sums: core::array::from_fn(|_| core::array::from_fn(|_| vec![0; k])),
+            sums: core::array::from_fn(|_| core::array::from_fn(|_| vec![0; k].into())),
             pending: 0,
             plane_l1: 0,
         }
@@ -197,7 +186,7 @@ impl Fold {
         for (prime, p) in PRIMES.into_iter().enumerate() {
             for vector in 0..VECTORS {
                 let wv = &mut self.vectors.wv[prime][vector];
-                for (wv, sum) in wv.iter_mut().zip(&mut self.sums[prime][vector]) {
+                for (wv, sum) in wv.iter_mut().zip(self.sums[prime][vector].iter_mut()) {
                     *wv = residue::add(*wv, residue::from_i64(*sum, p), p);
                     *sum = 0;
                 }

@@ -4,7 +4,8 @@
 
 use talaria_arithmetic::{
     P1, P2,
-    fixed_point::{exponent_for, power_of_two, quantise},
+    fixed_point::{exponent_for, power_of_two},
+    lanes,
     residue::from_small,
 };
 use zeroize::Zeroize;
@@ -31,12 +32,10 @@ impl FixedRows {
             exponents: Vec::new(),
         };
         for row in x.chunks_exact(k) {
-            // max ignores NaN, so NaN is looked for by itself: x * 0 is NaN for NaN and infinity.
-            let poison = row.iter().fold(0.0f32, |sum, v| sum + v * 0.0);
-            let max = row.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-            let exponent = exponent_for(max + poison, limit).ok_or(NotFinite)?;
-            let scale = power_of_two(exponent);
-            rows.values.extend(row.iter().map(|v| quantise(*v, scale)));
+            let exponent = exponent_for(lanes::largest(row), limit).ok_or(NotFinite)?;
+            let at = rows.values.len();
+            rows.values.resize(at + k, 0);
+            lanes::quantise(row, power_of_two(exponent), &mut rows.values[at..]);
             rows.exponents.push(exponent);
         }
         Ok(rows)
@@ -106,12 +105,11 @@ impl FixedRows {
     /// `column_scales` (n,) are `2^-f`.
     pub fn dequantise(&self, products: &[i64], column_scales: &[f64], bias: &[f32]) -> Vec<f32> {
         let n = column_scales.len();
-        let mut out = Vec::with_capacity(self.rows() * n);
-        for (row, exponent) in products.chunks_exact(n).zip(&self.exponents) {
-            let row_scale = power_of_two(-exponent);
-            let scaled = row.iter().zip(column_scales);
+        let mut out = vec![0.0; self.rows() * n];
+        let rows = products.chunks_exact(n).zip(&self.exponents);
+        for ((row, exponent), out) in rows.zip(out.chunks_exact_mut(n)) {
             // |Y| < 2^61: rounds once to f64 and once to f32, the same everywhere.
-            out.extend(scaled.map(|(y, scale)| (*y as f64 * (scale * row_scale)) as f32));
+            lanes::dequantise(row, column_scales, power_of_two(-exponent), out);
         }
         if !bias.is_empty() {
             for row in out.chunks_exact_mut(n) {

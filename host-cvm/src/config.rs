@@ -85,10 +85,11 @@ impl FromStr for Masking {
 /// How long what may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
-    /// Until a GPU host accepts a connection, new attempts included.
+    /// Until a GPU host accepts a connection, new attempts included. During set-up a host may be silent for
+    /// three times as long.
     pub connect: Duration,
-    /// From sending rows to the last host's product, reconnection included; during set-up also the
-    /// longest silence of a host that sends its manifest or weights.
+    /// From sending rows to the last host's product, reconnection included; also until a host begins to send
+    /// its weights.
     pub project: Duration,
     /// Computation of the payload in one step, waiting for hosts excluded. Set-up calls may compute
     /// [`SETUP_FACTOR`] times as long.

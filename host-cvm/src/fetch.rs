@@ -23,7 +23,8 @@ pub(crate) async fn manifest(
 ) -> Result<Vec<u8>, LinkError> {
     let mut client = client(host, deadlines).await?;
     let opening = client.manifest(ManifestRequest {});
-    let mut chunks = Chunks::open(host, deadlines.project, opening).await?;
+    let silence = silence(deadlines);
+    let mut chunks = Chunks::open(host, silence, silence, opening).await?;
     let mut manifest = Vec::new();
     while let Some(chunk) = chunks.next().await? {
         if manifest.len() + chunk.len() > MAX_MANIFEST_BYTES {
@@ -50,7 +51,9 @@ impl Weights {
     ) -> Result<Self, LinkError> {
         let mut client = client(host, deadlines).await?;
         let opening = client.weights(WeightsRequest {});
-        let chunks = Chunks::open(host, deadlines.project, opening).await?;
+        // A host may let it wait while it streams to others.
+        let first = deadlines.project;
+        let chunks = Chunks::open(host, first, silence(deadlines), opening).await?;
         Ok(Self {
             chunks,
             received: 0,
@@ -75,6 +78,13 @@ impl Weights {
     }
 }
 
+/// Longest silence of a host in the middle of what it sends, and before a manifest, which it has at hand.
+///
+/// Whoever accepts a connection within one [`Deadlines::connect`] and is no such host is known soon.
+fn silence(deadlines: Deadlines) -> Duration {
+    deadlines.connect.saturating_mul(3)
+}
+
 /// A stream of chunks that is given up when it falls silent.
 struct Chunks {
     host: HostAddress,
@@ -85,11 +95,12 @@ struct Chunks {
 impl Chunks {
     async fn open(
         host: &HostAddress,
+        first: Duration,
         silence: Duration,
         opening: impl Future<Output = Result<tonic::Response<Streaming<Chunk>>, Status>>,
     ) -> Result<Self, LinkError> {
-        let opened = timeout(silence, opening).await;
-        let opened = opened.map_err(|_| host.timeout("a request of set-up", silence))?;
+        let opened = timeout(first, opening).await;
+        let opened = opened.map_err(|_| host.timeout("a request of set-up", first))?;
         Ok(Self {
             host: host.clone(),
             silence,
@@ -113,4 +124,31 @@ async fn client(
 ) -> Result<WeightedHostClient<Channel>, LinkError> {
     let channel = host.connect(Instant::now() + deadlines.connect).await?;
     Ok(WeightedHostClient::new(channel).max_decoding_message_size(MAX_CHUNK_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::LinkFailure;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_host_that_accepts_and_stays_silent_is_given_up_soon() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let host = HostAddress::parse(0, &url).unwrap();
+        let deadlines = Deadlines {
+            connect: Duration::from_millis(100),
+            ..Deadlines::default()
+        };
+        let begun = Instant::now();
+        let error = manifest(&host, deadlines).await.unwrap_err();
+        assert_eq!(error.failure, LinkFailure::Timeout);
+        assert!(
+            error.message.contains("a request of set-up within 0.3 s"),
+            "{}",
+            error.message
+        );
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
 }

@@ -71,7 +71,7 @@ impl From<weighted::Shipment> for RowBody {
     fn from(shipment: weighted::Shipment) -> Self {
         match shipment {
             weighted::Shipment::Residues(residues) => RowBody::residues(residues),
-            weighted::Shipment::Seed(seed) => RowBody::Seed(seed.into()),
+            weighted::Shipment::Seed(seed) => RowBody::seed(seed),
         }
     }
 }

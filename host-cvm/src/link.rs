@@ -20,6 +20,7 @@ use talaria_wire::weighted::project_request::Body;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 pub(crate) use address::HostAddress;
 pub use error::{LinkError, LinkFailure};
@@ -80,6 +81,11 @@ impl RowBody {
             *word = word.to_le();
         }
         Self::Residues(Bytes::from_owner(Words(words)))
+    }
+
+    /// Takes a seed, which is zeroized as soon as it is sent.
+    pub fn seed(seed: Vec<u8>) -> Self {
+        Self::Seed(Bytes::from_owner(Zeroizing::new(seed)))
     }
 
     /// What is wrong with its length, if anything.

@@ -7,8 +7,10 @@ use talaria_local::LocalError;
 use talaria_local::cli::{Cli, Command};
 use tracing_subscriber::EnvFilter;
 
-/// What a shell reports for a program ended by Ctrl-C.
+/// What a shell reports for a program ended by Ctrl-C (SIGINT).
 const INTERRUPTED: u8 = 130;
+/// What a shell reports for a program ended by SIGTERM.
+const TERMINATED: u8 = 143;
 /// The command line is wrong; nothing was started.
 const USAGE: u8 = 2;
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         tokio::select! {
             result = dispatch(cli.command) => result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
             () = interrupted() => ExitCode::from(INTERRUPTED),
+            () = terminated() => ExitCode::from(TERMINATED),
         }
     });
     // Loading may still be running on a thread that cannot be interrupted.
@@ -56,6 +59,19 @@ async fn interrupted() {
         std::future::pending::<()>().await;
     }
     eprintln!();
+}
+
+/// As after Ctrl-C, what was made for this run is removed.
+async fn terminated() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            terminate.recv().await;
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Warnings on standard error; `RUST_LOG` asks for more.

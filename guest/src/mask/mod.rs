@@ -24,10 +24,7 @@ use crate::{
     projection::Projection,
     world::{HostFailure, World},
 };
-use talaria_arithmetic::{
-    PRIMES,
-    residue::{self, signed_crt},
-};
+use talaria_arithmetic::{PRIMES, lanes, residue};
 use zeroize::Zeroizing;
 
 pub use minting::{Batch, MintingError};
@@ -224,10 +221,10 @@ impl Masking {
 
 /// The integers of rows x (n modulo P1, n modulo P2).
 fn integers(residues: &[u32], n: usize) -> Zeroizing<Vec<i64>> {
-    let mut out = Zeroizing::new(Vec::with_capacity(residues.len() / 2));
-    for row in residues.chunks_exact(2 * n) {
+    let mut out = Zeroizing::new(vec![0; residues.len() / 2]);
+    for (row, out) in residues.chunks_exact(2 * n).zip(out.chunks_exact_mut(n)) {
         let (r1, r2) = row.split_at(n);
-        out.extend(r1.iter().zip(r2).map(|(r1, r2)| signed_crt(*r1, *r2)));
+        lanes::signed_crt(r1, r2, out);
     }
     out
 }

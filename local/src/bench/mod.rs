@@ -7,16 +7,15 @@
 mod measure;
 mod rates;
 mod report;
+mod scratch;
 mod split;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload, Rehearsal};
 use talaria_host_gpu::weights::{Model, synthetic};
 use talaria_wire::manifest::{Manifest, WeightFormat};
-use tempfile::TempDir;
 
 use crate::cli::{BenchArgs, Synthetic};
 use crate::demo_model;
@@ -26,6 +25,7 @@ use crate::hosts::{self, Device, Host, HostOptions, blocking};
 use crate::progress::Bar;
 use measure::{Load, Measured, measure};
 use report::Report;
+use scratch::Scratch;
 
 /// Of random checkpoints: every run measures the same model.
 const SEED: u64 = 1;
@@ -138,7 +138,7 @@ fn maskings(asked: &[Masking]) -> Vec<Masking> {
 struct Source {
     name: String,
     dir: PathBuf,
-    _temporary: Option<TempDir>,
+    _temporary: Option<Scratch>,
 }
 
 impl Source {
@@ -150,21 +150,22 @@ impl Source {
                 _temporary: None,
             }),
             (None, Some(size)) => {
-                let made = blocking("making a model", move || make_synthetic(size)).await?;
-                let made = made.map_err(LocalError::Temporary)?;
-                Ok(Self::temporary(
-                    format!("random {size:?}").to_lowercase(),
-                    made,
-                ))
+                let made = Scratch::new().map_err(LocalError::Temporary)?;
+                let dir = made.path().to_owned();
+                let write = move || synthetic::write(&dir, &size.preset().size(), SEED);
+                let written = blocking("making a model", write).await?;
+                written.map_err(LocalError::Temporary)?;
+                let name = format!("random {size:?}").to_lowercase();
+                Ok(Self::temporary(name, made))
             }
             (None, None) => {
                 let made = demo_model::unpack().map_err(LocalError::Temporary)?;
-                Ok(Self::temporary("demo".into(), made))
+                Ok(Self::temporary("demo".into(), Scratch::from(made)))
             }
         }
     }
 
-    fn temporary(name: String, dir: TempDir) -> Self {
+    fn temporary(name: String, dir: Scratch) -> Self {
         Self {
             name,
             dir: dir.path().to_owned(),
@@ -237,14 +238,6 @@ impl Machines {
         bar.clear();
         Ok(cvm?)
     }
-}
-
-fn make_synthetic(size: Synthetic) -> io::Result<TempDir> {
-    let dir = tempfile::Builder::new()
-        .prefix("talaria-bench-")
-        .tempdir()?;
-    synthetic::write(dir.path(), &size.preset().size(), SEED)?;
-    Ok(dir)
 }
 
 fn half_of_the_cores() -> usize {
