@@ -7,7 +7,6 @@
 use super::lanes::{self, Modulus, WIDTH};
 use super::{LANES, NOISE_BOUND};
 use crate::chacha::{BATCH_WORDS, KeyStream};
-use zeroize::Zeroize;
 
 /// Rows that one batch of keystream serves: four bytes a word.
 const BATCH_ROWS: usize = 4 * BATCH_WORDS / LANES;
@@ -26,10 +25,9 @@ pub(super) fn add(
     second: &mut [u32],
 ) {
     let mut stream = KeyStream::new(seed, block);
-    let mut words = [0; BATCH_WORDS];
     let batches = first.chunks_exact_mut(BATCH_ROWS * LANES);
     for (first, second) in batches.zip(second.chunks_exact_mut(BATCH_ROWS * LANES)) {
-        words = stream.next_words();
+        let words = stream.next_words();
         for (half, modulus) in [first, second].into_iter().zip(moduli) {
             let quads = half.chunks_exact_mut(WORD_ROWS * LANES);
             for (rows, words) in quads.zip(words.chunks_exact(LANES)) {
@@ -37,7 +35,6 @@ pub(super) fn add(
             }
         }
     }
-    words.zeroize();
 }
 
 /// Rows (WORD_ROWS, LANES) with noise of words (LANES).

@@ -75,8 +75,7 @@ fn ternary(seed: &[u8; 32], count: usize) -> Vec<i32> {
     let mut out = vec![0; count + 1];
     let mut at = 0;
     while at < count {
-        let mut words = stream.next_words();
-        for mut word in words {
+        for mut word in *stream.next_words() {
             for _ in 0..16 {
                 let pair = (word & 3) as i32;
                 out[at] = pair - 1;
@@ -84,7 +83,6 @@ fn ternary(seed: &[u8; 32], count: usize) -> Vec<i32> {
                 word >>= 2;
             }
         }
-        words.zeroize();
     }
     out[count] = 0;
     out.truncate(count);

@@ -24,7 +24,7 @@ use crate::{
     projection::Projection,
     world::{HostFailure, World},
 };
-use talaria_arithmetic::{PRIMES, lanes, residue};
+use talaria_arithmetic::{PRIMES, lanes};
 use zeroize::Zeroizing;
 
 pub use minting::{Batch, MintingError};
@@ -204,13 +204,10 @@ impl Masking {
         sealed: &Sealed,
         mut y: Vec<u32>,
     ) -> Zeroizing<Vec<i64>> {
-        if !sealed.corrections.is_empty() {
-            combine_halves(
-                &mut y,
-                &sealed.corrections,
-                projection.outputs,
-                residue::sub,
-            );
+        let outputs = projection.outputs;
+        let corrections = sealed.corrections.chunks_exact(outputs);
+        for (i, (y, correction)) in y.chunks_exact_mut(outputs).zip(corrections).enumerate() {
+            lanes::subtract(y, correction, PRIMES[i % 2]);
         }
         match self {
             Masking::ModuleLwe(_) => module_lwe::round(projection, &y),
@@ -227,14 +224,6 @@ fn integers(residues: &[u32], n: usize) -> Zeroizing<Vec<i64>> {
         lanes::signed_crt(r1, r2, out);
     }
     out
-}
-
-/// `a = a op b`, for rows x (len residues modulo P1, then len modulo P2).
-fn combine_halves(a: &mut [u32], b: &[u32], len: usize, op: impl Fn(u32, u32, u32) -> u32) {
-    for (i, (a, b)) in a.chunks_exact_mut(len).zip(b.chunks_exact(len)).enumerate() {
-        let p = PRIMES[i % 2];
-        a.iter_mut().zip(b).for_each(|(a, b)| *a = op(*a, *b, p));
-    }
 }
 
 /// At set-up: sends random rows through one projection, masked as any other, and checks each host's

@@ -13,9 +13,9 @@ use crate::{
     world::{HostFailure, World},
 };
 use talaria_arithmetic::{
-    P1, P2, keystream,
+    P1, P2, keystream, lanes,
     module_lwe::Parameters,
-    residue::{self, Factor, from_small, signed_crt},
+    residue::{self, Factor, from_small},
 };
 use zeroize::Zeroizing;
 
@@ -142,15 +142,16 @@ pub(super) fn round(projection: &Projection, y: &[u32]) -> Zeroizing<Vec<i64>> {
     let (n, outputs, bits) = (projection.n, projection.outputs, projection.delta_bits());
     let mut products = Zeroizing::new(vec![0; y.len() / (2 * outputs) * n]);
     let half = (1i64 << bits) / 2;
+    let mut scaled = Zeroizing::new(vec![0; n]);
     for (row, products) in y
         .chunks_exact(2 * outputs)
         .zip(products.chunks_exact_mut(n))
     {
         let (r1, r2) = row.split_at(outputs);
         for (r1, r2) in r1.chunks_exact(n).zip(r2.chunks_exact(n)) {
-            for ((product, r1), r2) in products.iter_mut().zip(r1).zip(r2) {
-                let rounded = (signed_crt(*r1, *r2) + half) >> bits;
-                *product = 256 * *product + rounded;
+            lanes::signed_crt(r1, r2, &mut scaled);
+            for (product, scaled) in products.iter_mut().zip(&*scaled) {
+                *product = 256 * *product + ((scaled + half) >> bits);
             }
         }
     }

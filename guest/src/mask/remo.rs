@@ -4,7 +4,7 @@
 //! It hides only what lies in the row space of M_pub: whoever projects onto the other k - m dimensions gets
 //! X there. It is here as the paper's protocol and as a baseline.
 
-use super::{MaskedRows, Shipment, combine_halves};
+use super::{MaskedRows, Shipment};
 use crate::{
     check::Rows,
     fixed_point::FixedRows,
@@ -124,7 +124,15 @@ impl Remo {
         for row in masked.chunks_exact_mut(2 * k) {
             let mut m_pvt = Zeroizing::new(vec![0; 2 * public.m]);
             keystream::expand_row(&fresh_seed(world), 0, &mut m_pvt);
-            combine_halves(row, &combination(&m_pvt, &public.m_pub, k), k, residue::add);
+            let mask = combination(&m_pvt, &public.m_pub, k);
+            for (i, (row, mask)) in row
+                .chunks_exact_mut(k)
+                .zip(mask.chunks_exact(k))
+                .enumerate()
+            {
+                let halves = row.iter_mut().zip(mask);
+                halves.for_each(|(x, m)| *x = residue::add(*x, *m, PRIMES[i]));
+            }
             corrections.extend_from_slice(&combination(&m_pvt, &public.r_pub, n));
         }
         (vec![Shipment::Residues(masked)], corrections)

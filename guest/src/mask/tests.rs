@@ -1,6 +1,7 @@
 use super::*;
 use crate::{setup::Scheme, testing::TestWorld};
 use proptest::prelude::*;
+use talaria_arithmetic::residue;
 
 const SCHEMES: [Scheme; 4] = [
     Scheme::Shares,
