@@ -17,7 +17,7 @@ use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload, Rehearsal};
 use talaria_host_gpu::weights::{Model, synthetic};
 use talaria_wire::manifest::{Manifest, WeightFormat};
 
-use crate::cli::{BenchArgs, Synthetic};
+use crate::cli::BenchArgs;
 use crate::demo_model;
 use crate::error::LocalError;
 use crate::generate::load_payload;
