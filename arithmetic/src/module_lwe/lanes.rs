@@ -21,6 +21,8 @@ mod plain {
 
     /// One word of each of [`WIDTH`] columns.
     pub type Lanes = [u32; WIDTH];
+    /// A [`Factor`] for every column.
+    pub type Factors = (Lanes, Lanes);
 
     /// A prime and its inverse.
     #[derive(Clone, Copy)]
@@ -40,8 +42,18 @@ mod plain {
 
         /// The factor for every column.
         #[inline(always)]
-        pub fn splat(self, factor: Factor) -> (Lanes, Lanes) {
+        pub fn splat(self, factor: Factor) -> Factors {
             ([factor.w; WIDTH], [factor.w_inverse; WIDTH])
+        }
+
+        /// Both unchanged: here, nothing needs to be veiled.
+        #[inline(always)]
+        pub fn veil<const N: usize>(
+            self,
+            factors: [Factors; N],
+            _data: Lanes,
+        ) -> (Self, [Factors; N]) {
+            (self, factors)
         }
     }
 
@@ -74,7 +86,7 @@ mod plain {
 
     /// `v * factor mod p` for any v.
     #[inline(always)]
-    pub fn mul(v: Lanes, (w, w_inverse): (Lanes, Lanes), modulus: Modulus) -> Lanes {
+    pub fn mul(v: Lanes, (w, w_inverse): Factors, modulus: Modulus) -> Lanes {
         core::array::from_fn(|i| {
             let m = v[i].wrapping_mul(w_inverse[i]);
             let x = high(v[i], w[i]).wrapping_sub(high(m, modulus.p));
@@ -120,9 +132,11 @@ mod plain {
 
 /// Four columns in a v128.
 ///
-/// Cranelift makes one machine multiplication of a widening product (`extmul`) only if both factors
-/// are the same halves of four lanes. LLVM breaks that form up where it knows that all lanes are equal
-/// or that lanes were just loaded; a `veil` of zeros that it cannot see through prevents it.
+/// Cranelift makes one machine multiplication of a widening product (`extmul`) only if it sees both
+/// factors being widened, the same halves of four lanes. LLVM breaks that form up where it knows that
+/// all lanes of a factor are equal, that they were just loaded, or that a factor stays the same in a
+/// loop, out of which it then moves the widening. So factors are veiled: xored with zeros that LLVM
+/// cannot see through, in loops with zeros that seem to depend on the data.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd128 {
     use super::super::LANES;
@@ -137,29 +151,41 @@ mod simd128 {
     pub const WIDTH: usize = 4;
 
     pub type Lanes = v128;
+    pub type Factors = (Lanes, Lanes);
 
     #[derive(Clone, Copy)]
     pub struct Modulus {
         p: v128,
         inverse: v128,
-        veil: v128,
+        zeros: v128,
     }
 
     impl Modulus {
         #[inline(always)]
         pub fn new(field: &Field) -> Self {
-            let veil = core::hint::black_box(u32x4_splat(0));
             Self {
-                p: v128_xor(u32x4_splat(field.p), veil),
+                p: u32x4_splat(field.p),
                 inverse: u32x4_splat(field.inverse),
-                veil,
+                zeros: core::hint::black_box(u32x4_splat(0)),
             }
         }
 
         #[inline(always)]
-        pub fn splat(self, factor: Factor) -> (Lanes, Lanes) {
-            let w = v128_xor(u32x4_splat(factor.w), self.veil);
-            (w, u32x4_splat(factor.w_inverse))
+        pub fn splat(self, factor: Factor) -> Factors {
+            (u32x4_splat(factor.w), u32x4_splat(factor.w_inverse))
+        }
+
+        /// Both unchanged, as if they depended on the data.
+        #[inline(always)]
+        pub fn veil<const N: usize>(
+            self,
+            factors: [Factors; N],
+            data: Lanes,
+        ) -> (Self, [Factors; N]) {
+            let zeros = v128_and(data, self.zeros);
+            let p = v128_xor(self.p, zeros);
+            let factors = factors.map(|(w, w_inverse)| (v128_xor(w, zeros), w_inverse));
+            (Self { p, ..self }, factors)
         }
     }
 
@@ -191,7 +217,7 @@ mod simd128 {
     }
 
     #[inline(always)]
-    pub fn mul(v: Lanes, (w, w_inverse): (Lanes, Lanes), modulus: Modulus) -> Lanes {
+    pub fn mul(v: Lanes, (w, w_inverse): Factors, modulus: Modulus) -> Lanes {
         let m = i32x4_mul(v, w_inverse);
         // Low halves are equal and cancel, so the high halves are the difference of high halves.
         let low = i64x2_sub(
@@ -215,14 +241,15 @@ mod simd128 {
     pub fn product(a: &[i32], s: &[i32], modulus: Modulus) -> [Lanes; LANES / WIDTH] {
         let mut sums = [[i64x2_splat(0); 2]; LANES / WIDTH];
         for (a, s) in a.chunks_exact(LANES).zip(s) {
-            let s = v128_xor(u32x4_splat(*s as u32), modulus.veil);
+            let s = v128_xor(u32x4_splat(*s as u32), modulus.zeros);
             for ([low, high], a) in sums.iter_mut().zip(a.chunks_exact(WIDTH)) {
                 let a = u32x4(a[0] as u32, a[1] as u32, a[2] as u32, a[3] as u32);
-                let a = v128_xor(a, modulus.veil);
+                let a = v128_xor(a, modulus.zeros);
                 *low = i64x2_add(*low, i64x2_extmul_low_i32x4(a, s));
                 *high = i64x2_add(*high, i64x2_extmul_high_i32x4(a, s));
             }
         }
+        let (modulus, []) = modulus.veil([], sums[0][0]);
         sums.map(|[low, high]| {
             let m = i32x4_mul(low_words(low, high), modulus.inverse);
             let top = lift(high_words(low, high), modulus);

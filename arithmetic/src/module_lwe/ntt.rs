@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use super::LANES;
 use super::field::{Factor, Field};
-use super::lanes::{self, Lanes, Modulus, WIDTH};
+use super::lanes::{self, Factors, Lanes, Modulus, WIDTH};
 
 /// Powers of psi or of its inverse at `brv(i)` for i in 0..N; index `blocks + b` is block b's.
 pub(super) type Twiddles = Vec<Factor>;
@@ -144,15 +144,22 @@ fn factors_of_two_layers(
 /// One block through two layers.
 #[inline(always)]
 fn two_layers(modulus: Modulus, factors: [Factor; 3], rows: &mut [u32]) {
-    let [first, second, both] = factors.map(|factor| modulus.splat(factor));
+    let factors = factors.map(|factor| modulus.splat(factor));
     let quarter = rows.len() / 4;
     let (low, high) = rows.split_at_mut(2 * quarter);
     let ((w, x), (y, z)) = (low.split_at_mut(quarter), high.split_at_mut(quarter));
     let quarters = [w, x, y, z].map(|quarter| quarter.chunks_exact_mut(WIDTH));
     let [ws, xs, ys, zs] = quarters;
     for (((w, x), y), z) in ws.zip(xs).zip(ys).zip(zs) {
-        let (a, b) = butterfly(lanes::load(w), lanes::load(x), first, modulus);
-        let (c, d) = butterfly(lanes::load(y), lanes::load(z), second, modulus);
+        let [a, b, c, d] = [
+            lanes::load(w),
+            lanes::load(x),
+            lanes::load(y),
+            lanes::load(z),
+        ];
+        let (modulus, [first, second, both]) = modulus.veil(factors, a);
+        let (a, b) = butterfly(a, b, first, modulus);
+        let (c, d) = butterfly(c, d, second, modulus);
         let (a, c) = butterfly(a, c, both, modulus);
         let (b, d) = butterfly(b, d, both, modulus);
         lanes::store(a, w);
@@ -171,7 +178,9 @@ fn one_layer(modulus: Modulus, factor: Factor, rows: &mut [u32]) {
         .chunks_exact_mut(WIDTH)
         .zip(high.chunks_exact_mut(WIDTH))
     {
-        let (a, b) = butterfly(lanes::load(x), lanes::load(y), factor, modulus);
+        let (a, b) = (lanes::load(x), lanes::load(y));
+        let (modulus, [factor]) = modulus.veil([factor], a);
+        let (a, b) = butterfly(a, b, factor, modulus);
         lanes::store(a, x);
         lanes::store(b, y);
     }
@@ -179,7 +188,7 @@ fn one_layer(modulus: Modulus, factor: Factor, rows: &mut [u32]) {
 
 /// `(a + b, (a - b) * factor)`.
 #[inline(always)]
-fn butterfly(a: Lanes, b: Lanes, factor: (Lanes, Lanes), modulus: Modulus) -> (Lanes, Lanes) {
+fn butterfly(a: Lanes, b: Lanes, factor: Factors, modulus: Modulus) -> (Lanes, Lanes) {
     let sum = lanes::add(a, b, modulus);
     let difference = lanes::difference(a, b, modulus);
     (sum, lanes::mul(difference, factor, modulus))
