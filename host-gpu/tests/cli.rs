@@ -57,6 +57,40 @@ fn devices_are_listed() {
 }
 
 #[test]
+fn the_environment_chooses_the_adapter() {
+    let with_name = |name: &str, arguments: &[&str]| {
+        let mut program = program();
+        program.env("WGPU_ADAPTER_NAME", name);
+        program.args(arguments).output().unwrap()
+    };
+    let listed = with_name("", &["devices"]);
+    let listed = text(&listed.stdout).to_owned();
+    let Some(first) = listed.lines().find(|line| line.ends_with("--backend wgpu")) else {
+        assert!(listed.contains("no adapter found"), "{listed}");
+        return;
+    };
+    // The first word of its name.
+    let part = first["wgpu  ".len()..].split(' ').next().unwrap();
+    let chosen = with_name(&part.to_uppercase(), &["devices"]);
+    assert!(text(&chosen.stdout).contains(first));
+
+    let model = model("tiny-qwen2");
+    for backend in ["auto", "wgpu"] {
+        let serve = ["serve", "--model", &model, "--listen", "127.0.0.1:0"];
+        let refused = with_name("no such", &[&serve[..], &["--backend", backend]].concat());
+        let error = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("`no such`") && error.contains(part),
+            "{error}"
+        );
+    }
+    let refused = with_name("no such", &["devices"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stdout).contains(part));
+}
+
+#[test]
 fn bad_use_and_bad_checkpoints_end_with_one_clear_line() {
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();

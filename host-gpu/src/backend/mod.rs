@@ -5,6 +5,7 @@
 //! `lo` by themselves.
 
 pub mod cpu;
+mod fallback;
 mod open;
 mod shape;
 pub mod wgpu;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use talaria_host_gpu::backend::{self, BackendKind};
+use talaria_host_gpu::backend::{self, BackendKind, wgpu};
 use talaria_host_gpu::scheduler::Limits;
 use talaria_host_gpu::server::Address;
 use talaria_host_gpu::weights;
@@ -29,7 +29,10 @@ enum Command {
     Serve(Serve),
     /// Print the digest that clients of a checkpoint pin.
     Digest(Checkpoint),
-    /// List the devices this build can use.
+    /// List the devices this build can use, and which of them it would.
+    ///
+    /// WGPU_ADAPTER_NAME=PART in the environment chooses the first GPU whose name contains PART, in any
+    /// case.
     Devices,
 }
 
@@ -50,7 +53,7 @@ struct Serve {
     /// HOST:PORT, or unix:/path for a Unix socket.
     #[arg(long, value_name = "ADDR")]
     listen: Address,
-    /// What multiplies.
+    /// What multiplies; see also `talaria-gpu devices`.
     #[arg(long, value_enum, default_value_t = BackendKind::Auto)]
     backend: BackendKind,
     /// Threads of the CPU backend [default: one for each core].
@@ -124,13 +127,19 @@ fn devices() -> anyhow::Result<()> {
         "cpu   {}",
         backend::open(BackendKind::Cpu, None)?.describe()
     );
-    let devices = backend::wgpu::devices();
+    let devices = wgpu::devices();
+    let chosen = wgpu::choose(&devices, wgpu::wanted_adapter().as_deref());
     for (nth, device) in devices.iter().enumerate() {
-        let chosen = if nth == 0 { "  <- --backend wgpu" } else { "" };
-        println!("wgpu  {device}{chosen}");
+        let mark = match &chosen {
+            Ok(chosen) if *chosen == nth => "  <- --backend wgpu",
+            _ => "",
+        };
+        println!("wgpu  {device}{mark}");
     }
     if devices.is_empty() {
         println!("wgpu  no adapter found: install the GPU vendor's Vulkan driver");
+        return Ok(());
     }
+    chosen?;
     Ok(())
 }

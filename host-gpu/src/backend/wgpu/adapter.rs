@@ -7,6 +7,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wgpu::{Adapter, DeviceType, Limits};
 
+/// Environment variable with part of the name of the adapter to use.
+const ADAPTER_VARIABLE: &str = "WGPU_ADAPTER_NAME";
+
 /// An adapter that [`super::WgpuBackend`] could use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
@@ -93,16 +96,41 @@ fn adapters() -> Vec<Adapter> {
     adapters
 }
 
-/// Opens the first adapter whose name contains `name` (in any case), by default the preferred one.
-/// Buffers are no larger than `max_bytes`.
+/// Place of the first device whose name contains `name` (in any case), by default of the preferred one.
+///
+/// # Errors
+/// If there is none; a name that no device has is answered with those there are.
+pub fn choose(devices: &[DeviceInfo], name: Option<&str>) -> Result<usize, BackendError> {
+    if devices.is_empty() {
+        let message = "no GPU adapter found: install a Vulkan driver, or use the cpu backend";
+        return Err(BackendError::Device(message.into()));
+    }
+    let wanted = name.unwrap_or_default().to_lowercase();
+    let found = devices
+        .iter()
+        .position(|device| device.name.to_lowercase().contains(&wanted));
+    found.ok_or_else(|| {
+        let names: Vec<&str> = devices.iter().map(|device| &*device.name).collect();
+        let names = names.join(", ");
+        BackendError::Device(format!(
+            "no GPU adapter's name contains `{wanted}` ({ADAPTER_VARIABLE}): there are {names}"
+        ))
+    })
+}
+
+/// Part of an adapter's name, from the environment; none if empty.
+pub fn wanted_adapter() -> Option<String> {
+    let name = std::env::var_os(ADAPTER_VARIABLE)?;
+    let name = name.to_string_lossy().trim().to_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// Opens the adapter that [`choose`] gives. Buffers are no larger than `max_bytes`.
 pub(super) fn open(name: Option<&str>, max_bytes: u64) -> Result<Gpu, BackendError> {
     let adapters = adapters();
-    let wanted = name.unwrap_or_default().to_lowercase();
-    let found = adapters
-        .iter()
-        .find(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted));
-    let adapter = found.ok_or_else(|| no_adapter(name, &adapters))?;
-    let info = DeviceInfo::of(adapter);
+    let mut devices: Vec<DeviceInfo> = adapters.iter().map(DeviceInfo::of).collect();
+    let chosen = choose(&devices, name)?;
+    let (adapter, info) = (&adapters[chosen], devices.swap_remove(chosen));
     let limits = required_limits(&adapter.limits(), max_bytes);
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("talaria"),
@@ -114,15 +142,6 @@ pub(super) fn open(name: Option<&str>, max_bytes: u64) -> Result<Gpu, BackendErr
     let (device, queue) = ready(adapter.request_device(&descriptor))
         .map_err(|e| BackendError::Device(format!("{info} does not open: {e}")))?;
     Ok(Gpu::new(device, queue, info, limits))
-}
-
-fn no_adapter(name: Option<&str>, adapters: &[Adapter]) -> BackendError {
-    let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
-    BackendError::Device(match (name, &names[..]) {
-        (_, []) => "no GPU adapter found: install a Vulkan driver, or use the cpu backend".into(),
-        (Some(name), names) => format!("no adapter is called {name}: there are {names:?}"),
-        (None, _) => "no GPU adapter can be used".into(),
-    })
 }
 
 /// What WebGPU guarantees, with buffers as large as the adapter allows.
@@ -144,5 +163,47 @@ pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
             return result;
         }
         std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> DeviceInfo {
+        DeviceInfo {
+            name: name.into(),
+            interface: "vulkan".into(),
+            driver: "test".into(),
+            kind: "other",
+            max_buffer_bytes: 0,
+            max_binding_bytes: 0,
+            max_workgroup_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_name_chooses_in_any_case() {
+        let devices = ["Radeon RX", "GeForce RTX", "llvmpipe"].map(device);
+        for (name, chosen) in [
+            (None, 0),
+            (Some("geforce"), 1),
+            (Some("R"), 0),
+            (Some("PIPE"), 2),
+        ] {
+            assert_eq!(choose(&devices, name).unwrap(), chosen, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_those_there_are() {
+        let devices = ["Radeon RX", "llvmpipe"].map(device);
+        let refused = choose(&devices, Some("arc")).unwrap_err().to_string();
+        assert!(refused.contains("`arc`"), "{refused}");
+        assert!(refused.contains("Radeon RX, llvmpipe"), "{refused}");
+        for name in [None, Some("arc")] {
+            let none = choose(&[], name).unwrap_err().to_string();
+            assert!(none.contains("no GPU adapter found"), "{none}");
+        }
     }
 }

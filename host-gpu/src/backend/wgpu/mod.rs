@@ -10,7 +10,7 @@ mod matrix;
 mod pipelines;
 mod scratch;
 
-pub use adapter::{DeviceInfo, devices};
+pub use adapter::{DeviceInfo, choose, devices, wanted_adapter};
 
 use super::{Backend, BackendError, MatrixShape, Planes};
 use device::Gpu;
@@ -38,8 +38,7 @@ pub struct WgpuBackend {
 }
 
 impl WgpuBackend {
-    /// Opens the first adapter whose name contains `adapter` (in any case), by default the first of
-    /// [`devices`].
+    /// Opens the adapter that [`choose`] gives for this part of a name.
     ///
     /// # Errors
     /// If there is none, or its driver refuses.
