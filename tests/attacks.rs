@@ -111,8 +111,10 @@ pub fn predicted_points(
     a: impl Fn(usize, usize) -> u32,
 ) -> f64 {
     let (p, degree, rank) = (PRIMES[0], parameters.degree, parameters.rank);
-    // A primitive root of x^N + 1: 31 generates the field.
-    let psi = power(31, u64::from(p - 1) / (2 * degree as u64), p);
+    // A primitive root of x^N + 1, from the least non-residue, as in talaria-arithmetic (module_lwe/field.rs).
+    let is_non_residue = |g: &u32| power(*g, u64::from(p - 1) / 2, p) == p - 1;
+    let non_residue = (2..p).find(is_non_residue).unwrap_or_default();
+    let psi = power(non_residue, u64::from(p - 1) / (2 * degree as u64), p);
     let points = 16;
     let mut predicted = 0;
     for i in 0..points {

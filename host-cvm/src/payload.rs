@@ -24,9 +24,10 @@ const IMPORTS: [&str; 2] = [
     "talaria:payload/mask-supply@0.1.0",
     "talaria:payload/weighted@0.1.0",
 ];
-const EXPORTS: [&str; 3] = [
+const EXPORTS: [&str; 4] = [
     "talaria:payload/engine@0.1.0",
     "talaria:payload/minting@0.1.0",
+    "talaria:payload/rehearsal@0.1.0",
     "talaria:payload/setup@0.1.0",
 ];
 /// WASI 0.2 promises that later patch versions keep this interface.
