@@ -232,8 +232,7 @@ impl Wasm {
         &mut self,
         name: &str,
     ) -> Result<TypedFunc<P, R>> {
-        let function = self.instance.get_typed_func(&mut self.store, name);
-        function
+        Ok(self.instance.get_typed_func(&mut self.store, name)?)
     }
 
     fn prepare(&mut self, set: usize, secrets: usize) -> Result<()> {
