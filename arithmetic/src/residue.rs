@@ -81,10 +81,10 @@ pub const fn mul(a: u32, b: u32, p: u32) -> u32 {
 /// A public factor, prepared for products with residues that are secret: no division, no branch (Shoup).
 #[derive(Clone, Copy, Debug)]
 pub struct Factor {
-    value: u32,
+    pub(crate) value: u32,
     /// `floor(value * 2^32 / p)`.
-    quotient: u32,
-    p: u32,
+    pub(crate) quotient: u32,
+    pub(crate) p: u32,
 }
 
 impl Factor {

@@ -72,7 +72,7 @@ pub extern "C" fn mint(noise: u32, number: u32) -> u32 {
     })
 }
 
-/// A row of `k` int16 and `n` columns of `k` int8 weights.
+/// A row of `k` int16, a multiple of 32, and `n` columns of `k` int8 weights.
 #[unsafe(no_mangle)]
 pub extern "C" fn prepare_product(k: u32, n: u32) {
     STATE.with_borrow_mut(|state| {
@@ -91,23 +91,27 @@ pub extern "C" fn product(first: u32, n: u32) -> i64 {
     })
 }
 
-/// int16 times int8: partial sums of 32 bits hold `2 * 64 * 2^15 * 2^7 = 2^29`, then they are widened.
+/// int16 times int8: a partial sum of 32 bits holds `2 * 32 * 2^15 * 2^7 = 2^28`, then it is widened.
 #[cfg(target_arch = "wasm32")]
 fn dot(row: &[i16], column: &[i8]) -> i64 {
     use std::arch::wasm32::*;
-    const STEPS: usize = 64;
+    /// Elements in four vectors of products.
+    const WIDTH: usize = 32;
+    const STEPS: usize = 32;
     let mut total = i64x2_splat(0);
-    for (row, column) in row.chunks(8 * STEPS).zip(column.chunks(8 * STEPS)) {
-        let mut sums = [i32x4_splat(0); 2];
-        for (x, w) in row.chunks_exact(16).zip(column.chunks_exact(16)) {
-            // SAFETY: both chunks have 16 elements: 32 and 16 bytes.
-            let (x0, x1, w) = unsafe {
-                let x = x.as_ptr().cast::<v128>();
-                let w = v128_load(w.as_ptr().cast());
-                (v128_load(x), v128_load(x.add(1)), w)
-            };
-            sums[0] = i32x4_add(sums[0], i32x4_dot_i16x8(x0, i16x8_extend_low_i8x16(w)));
-            sums[1] = i32x4_add(sums[1], i32x4_dot_i16x8(x1, i16x8_extend_high_i8x16(w)));
+    let runs = row.chunks(WIDTH * STEPS);
+    for (row, column) in runs.zip(column.chunks(WIDTH * STEPS)) {
+        let mut sums = [i32x4_splat(0); 4];
+        let ((rows, _), (columns, _)) = (row.as_chunks::<WIDTH>(), column.as_chunks::<WIDTH>());
+        for (x, w) in rows.iter().zip(columns) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: i < 4, so 8 elements from 8 i on lie within the 32 of x and of w.
+                let (x, w) = unsafe {
+                    let x = v128_load(x.as_ptr().add(8 * i).cast());
+                    (x, i16x8_load_extend_i8x8(w.as_ptr().add(8 * i)))
+                };
+                *sum = i32x4_add(*sum, i32x4_dot_i16x8(x, w));
+            }
         }
         for sum in sums {
             total = i64x2_add(total, i64x2_extend_low_i32x4(sum));

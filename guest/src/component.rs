@@ -9,7 +9,8 @@
 use crate::{
     engine::{self, Engine, Prompt, Request, StepError},
     mask::{self, Batch, MaskedRows, Shipment},
-    rehearsal::{Part, Rehearsal, Shape},
+    ops::Heads,
+    rehearsal::{Attention, Part, Rehearsal, Shape},
     sampling::Sampling,
     session::{Event, FinishReason},
     setup::{Ingest, Options, Ready, Scheme},
@@ -122,9 +123,11 @@ thread_local! {
     /// The batch being minted.
     static BATCH: RefCell<Option<Batch>> = const { RefCell::new(None) };
     static REHEARSAL: RefCell<Option<Rehearsal>> = const { RefCell::new(None) };
+    static ATTENTION: RefCell<Option<Attention>> = const { RefCell::new(None) };
 }
 
 const NOT_READY: &str = "set-up is not finished";
+const NOT_BEGUN: &str = "no rehearsal was begun";
 
 fn with_engine<T>(run: impl FnOnce(&mut Engine) -> Result<T, String>) -> Result<T, String> {
     STATE.with_borrow_mut(|state| match state {
@@ -316,7 +319,28 @@ impl rehearsal_export::Guest for Payload {
         };
         REHEARSAL.with_borrow(|rehearsal| match rehearsal {
             Some(rehearsal) => rehearsal.run(part, &mut Imports),
-            None => Err("no rehearsal was begun".into()),
+            None => Err(NOT_BEGUN.into()),
+        })
+    }
+
+    fn begin_attention(
+        heads: rehearsal_export::Heads,
+        context: u32,
+        rows: u32,
+    ) -> Result<(), String> {
+        let heads = Heads {
+            num_attention_heads: heads.query as usize,
+            num_key_value_heads: heads.key_value as usize,
+            head_dim: heads.dimension as usize,
+        };
+        ATTENTION.set(Some(Attention::new(heads, context, rows)?));
+        Ok(())
+    }
+
+    fn attend() -> Result<u64, String> {
+        ATTENTION.with_borrow(|attention| match attention {
+            Some(attention) => Ok(attention.attend()),
+            None => Err(NOT_BEGUN.into()),
         })
     }
 }

@@ -1,5 +1,9 @@
-//! Parts of a projection call on made-up rows and weights, for the host to time: the payload has no clock.
-//! Nothing made up here is ever sent or used.
+//! Parts of a projection call on made-up rows and weights, and attention, for the host to time: the payload has no
+//! clock. Nothing made up here is ever sent or used.
+
+mod attention;
+
+pub use attention::Attention;
 
 use crate::{
     check::Fold,

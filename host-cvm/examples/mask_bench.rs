@@ -1,8 +1,10 @@
-//! Checks and times minting: `cargo run --release -p talaria-host-cvm --example mask_bench`.
+//! Checks and times minting, and all mask work of a token against the product that it replaces:
+//! `cargo build --release --workspace --examples && target/release/examples/mask_bench`.
 //!
 //! Builds guest/examples/mask_bench.rs for Wasm as the payload is built (or takes the path of a module),
 //! runs it with the payload's wasmtime settings, compares masks with native ones bit for bit, and
-//! prints nanoseconds for a mask of one element, both primes. One thread, medians.
+//! prints nanoseconds for a mask of one element, both primes. One thread, medians. Natively:
+//! arithmetic/examples/mint_bench.rs.
 //!
 //! "cache": the same block again and again. "stream": blocks from a buffer larger than the last
 //! cache, copied into the module's memory as an import would.
@@ -14,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use talaria_arithmetic::module_lwe::{LANES, PARAMETERS, Parameters, Secret, mint_block};
 use talaria_arithmetic::residue::from_small;
+use talaria_host_cvm::{Masking, Matrix, Part, Payload, Rehearsal, embedded_payload};
 use wasmtime::error::Context;
 use wasmtime::{
     Config, Engine, Instance, Memory, Module, OptLevel, Result, Store, TypedFunc, bail, ensure,
@@ -27,6 +30,16 @@ const EPOCH: Duration = Duration::from_millis(10);
 const K: usize = 4096;
 /// Its outputs in one run.
 const N: usize = 64;
+/// Matrices of Qwen3-8B: how many, input features, outputs. The embedding first: computed locally it would be a
+/// look-up, no product.
+const LARGE: [(u32, u32, u32); 6] = [
+    (1, 151_936, 4096),
+    (36, 4096, 6144),
+    (36, 4096, 4096),
+    (36, 4096, 24_576),
+    (36, 12_288, 4096),
+    (1, 4096, 151_936),
+];
 
 fn main() -> Result<()> {
     let module = match std::env::args_os().nth(1) {
@@ -36,27 +49,64 @@ fn main() -> Result<()> {
     let wasm = std::fs::read(&module).with_context(|| format!("{}", module.display()))?;
     let engine = engine()?;
     let module = Module::new(&engine, &wasm)?;
-    println!("ns per mask and element     native            Wasm");
-    println!("                            cache   stream    cache   stream");
+    println!("ns per mask and element       cache   stream");
     const SETS: &[Parameters] = &PARAMETERS;
     for (number, set) in SETS.iter().enumerate() {
         for secrets in [1, 4] {
             let mut wasm = Wasm::new(&engine, &module)?;
             wasm.prepare(number, secrets)?;
             compare(set, &mut wasm, secrets)?;
-            let native = time_native(set, secrets);
-            let wasm = time_wasm(set, &mut wasm, secrets)?;
+            let [cache, stream] = minting(set, &mut wasm, secrets)?;
             println!(
-                "{:7} {secrets} secret(s) a block {:7.2} {:8.2} {:8.2} {:8.2}",
-                set.name, native[0], native[1], wasm[0], wasm[1]
+                "{:7} {secrets} secret(s) a block {cache:8.2} {stream:8.2}",
+                set.name
             );
         }
     }
     let mut wasm = Wasm::new(&engine, &module)?;
     let product = time_product(&mut wasm)?;
     println!(
-        "local int16 x int8 product, k = {K}, weights streamed: {product:.1} ns per output (Wasm)"
+        "local int16 x int8 product, k = {K}, weights streamed: {product:.1} ns per output (Wasm)\n"
     );
+    mask_work(product / K as f64)
+}
+
+/// A token of [`LARGE`] with int8 weights: its mask work in the payload, and the product there, at `product` ns per
+/// weight.
+fn mask_work(product: f64) -> Result<()> {
+    let weights: f64 = LARGE[1..]
+        .iter()
+        .map(|(count, k, n)| f64::from(*count) * f64::from(*k) * f64::from(*n))
+        .sum();
+    let local = weights * product / 1e6;
+    let payload = Payload::load(embedded_payload(), None)?;
+    let mut rehearsal = Rehearsal::new(&payload)?;
+    const PARTS: [Part; 3] = [Part::Mask, Part::Check, Part::Unmask];
+    let mut parts = [0.0; PARTS.len()];
+    for (count, k, n) in LARGE {
+        let matrix = Matrix { k, n, planes: 1 };
+        let times = rehearsal.parts((Masking::ModuleLwe, 0.0), matrix, 1, &PARTS)?;
+        for (total, time) in parts.iter_mut().zip(times) {
+            *total += f64::from(count) * time.as_secs_f64() * 1e3;
+        }
+    }
+    let columns: f64 = LARGE
+        .iter()
+        .map(|(count, k, n)| f64::from(*count) * f64::from(k + n))
+        .sum();
+    println!("a token of Qwen3-8B, int8, one thread, Wasm: ms");
+    println!("           mint + store    mask   check  unmask   total   local   ratio");
+    const SETS: &[Parameters] = &PARAMETERS;
+    for set in SETS {
+        let mint = rehearsal.minting(set)? * columns / 1e6;
+        let [mask, check, unmask] = parts;
+        let total = mint + mask + check + unmask;
+        println!(
+            "{:10} {mint:12.1} {mask:7.1} {check:7.1} {unmask:7.1} {total:7.1} {local:7.1} {:7.3}",
+            set.name,
+            total / local
+        );
+    }
     Ok(())
 }
 
@@ -135,26 +185,7 @@ fn stream(set: &Parameters) -> Vec<Vec<i32>> {
     (0..count).map(|_| one.clone()).collect()
 }
 
-fn time_native(set: &'static Parameters, secrets: usize) -> [f64; 2] {
-    let drawn: Vec<Secret> = (0..secrets)
-        .map(|i| Secret::draw(set, &[i as u8; 32]))
-        .collect();
-    let mut masks = vec![0; set.mask_words()];
-    let mut mint = |block: &[i32]| -> Result<()> {
-        for secret in &drawn {
-            mint_block(secret, Some((&[7; 32], 7)), black_box(block), &mut masks)?;
-            black_box(&masks);
-        }
-        Ok(())
-    };
-    let blocks = stream(set);
-    let each = LANES * set.rows() * secrets;
-    let cache = time(each, |_| mint(&blocks[0]));
-    let stream = time(each, |run| mint(&blocks[run % blocks.len()]));
-    [cache, stream].map(|time| time.expect("the shapes agree"))
-}
-
-fn time_wasm(set: &Parameters, wasm: &mut Wasm, secrets: usize) -> Result<[f64; 2]> {
+fn minting(set: &Parameters, wasm: &mut Wasm, secrets: usize) -> Result<[f64; 2]> {
     let each = LANES * set.rows() * secrets;
     let cache = time(each, |_| wasm.mint(1, 7))?;
     let blocks = stream(set);

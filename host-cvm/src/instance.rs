@@ -168,6 +168,32 @@ impl Instance {
         Ok(self.computed())
     }
 
+    pub fn begin_attention(
+        &mut self,
+        heads: rehearsal::Heads,
+        context: u32,
+        rows: u32,
+    ) -> Result<(), CvmError> {
+        let begun = self.call(
+            "rehearsal.begin-attention",
+            SETUP_FACTOR,
+            |exports, store| {
+                let rehearsal = exports.talaria_payload_rehearsal();
+                rehearsal.call_begin_attention(store, heads, context, rows)
+            },
+        );
+        begun?.map_err(CvmError::Request)
+    }
+
+    /// How long it took, and the digest of the result.
+    pub fn attend(&mut self) -> Result<(Duration, u64), CvmError> {
+        let attended = self.call("rehearsal.attend", 1, |exports, store| {
+            exports.talaria_payload_rehearsal().call_attend(store)
+        });
+        let digest = attended?.map_err(CvmError::Request)?;
+        Ok((self.computed(), digest))
+    }
+
     pub fn arm_glimpse(&mut self, elements: u32) -> Result<(), CvmError> {
         self.call("engine.arm-glimpse", 1, |exports, store| {
             exports

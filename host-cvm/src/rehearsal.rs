@@ -99,6 +99,32 @@ impl Rehearsal {
         parts.iter().map(time).collect()
     }
 
+    /// Time of attention of the last `rows` of `context` positions, the median of some runs, and a digest of the
+    /// result's bits.
+    ///
+    /// # Errors
+    /// [`CvmError::Request`] if the payload cannot make such a layer up.
+    pub fn attention(
+        &mut self,
+        (query, key_value, dimension): (u32, u32, u32),
+        context: u32,
+        rows: u32,
+    ) -> Result<(Duration, u64), CvmError> {
+        let heads = rehearsal::Heads {
+            query,
+            key_value,
+            dimension,
+        };
+        self.instance.begin_attention(heads, context, rows)?;
+        let mut digest = 0;
+        let time = median(|| {
+            let (time, found) = self.instance.attend()?;
+            digest = found;
+            Ok(time)
+        })?;
+        Ok((time, digest))
+    }
+
     /// Nanoseconds to mint one column (feature or output) of one mask of module-LWE, as a minting instance does it:
     /// public polynomials copied in from memory, masks copied out and put in place.
     ///

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`dot`], [`dot_small`] | `x . v` for two vectors v | (7.2) |
 //! | [`add_small`] | `M + X` | (6.2) |
+//! | [`add_scaled`] | `M + Delta X` | (11.7) |
 //! | [`subtract`] | `Y1 - Y2` | (6.4) |
 //! | [`signed_crt`] | residues to integers | (1.1) |
 //! | [`quantise`], [`dequantise`] | floats to integers and back | (2.1), (4.1) |
@@ -18,7 +19,7 @@ mod scaling;
 pub(crate) mod vector;
 
 pub use products::{Dots, dot, dot_small};
-pub use residues::{add_small, signed_crt, subtract};
+pub use residues::{add_scaled, add_small, signed_crt, subtract};
 pub use scaling::{dequantise, largest, quantise};
 
 /// The end of a slice that fills no vector, and zeros.

@@ -6,7 +6,7 @@ use super::vector::{
     splat, splat_pair, store, store_pair, sub, subtract_above, top_bits, upper_words, widen_high,
     widen_low,
 };
-use crate::residue::{MONTGOMERY, P1, P2, Q};
+use crate::residue::{Factor, MONTGOMERY, P1, P2, Q};
 
 /// `a = a + x mod p`, for `a < p < 2^31` and `|x| < p`.
 ///
@@ -17,9 +17,30 @@ pub fn add_small(a: &mut [u32], x: &[i32], p: u32) {
     for_each(a, x, |a, x| {
         let x = load_signed(x);
         let x = add(x, and(prime, top_bits(x)));
-        let reduced = sub(add(load(a), x), prime);
-        add(reduced, and(prime, top_bits(reduced)))
+        reduce(add(load(a), x), prime)
     });
+}
+
+/// `a = a + factor * x mod p`, for `a < p < 2^31` and `|x| < p`: [`Factor::times`], which has the reasons.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add_scaled(a: &mut [u32], x: &[i32], factor: Factor) {
+    let (prime, value, quotient) = (splat(factor.p), splat(factor.value), splat(factor.quotient));
+    for_each(a, x, |a, x| {
+        let x = load_signed(x);
+        let x = add(x, and(prime, top_bits(x)));
+        let multiple = upper_words(product_low(x, quotient), product_high(x, quotient));
+        let product = reduce(sub(mul(x, value), mul(multiple, prime)), prime);
+        reduce(add(load(a), product), prime)
+    });
+}
+
+/// `a mod p` for `a < 2p`.
+#[inline(always)]
+fn reduce(a: Lanes, prime: Lanes) -> Lanes {
+    let reduced = sub(a, prime);
+    add(reduced, and(prime, top_bits(reduced)))
 }
 
 /// `a = a - b mod p` for `a, b < p < 2^31`; `u32::MAX` where either is not below p.
@@ -110,6 +131,14 @@ mod tests {
                 add_small(&mut sum, &x, p);
                 let expected = a.iter().zip(&x).map(|(a, x)| residue::add(*a, residue::from_small(*x, p), p));
                 prop_assert!(sum.iter().copied().eq(expected));
+
+                for value in [0, 1, 1 << 24, 1 << 30, u64::MAX] {
+                    let factor = Factor::new(value, p);
+                    let mut sum = a.clone();
+                    add_scaled(&mut sum, &x, factor);
+                    let expected = a.iter().zip(&x).map(|(a, x)| residue::add(*a, factor.times(residue::from_small(*x, p)), p));
+                    prop_assert!(sum.iter().copied().eq(expected));
+                }
 
                 let mut difference = a.clone();
                 subtract(&mut difference, &b, p);

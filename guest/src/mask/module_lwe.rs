@@ -12,11 +12,7 @@ use crate::{
     projection::Projection,
     world::{HostFailure, World},
 };
-use talaria_arithmetic::{
-    P1, P2, keystream, lanes,
-    module_lwe::Parameters,
-    residue::{self, Factor, from_small},
-};
+use talaria_arithmetic::{PRIMES, keystream, lanes, module_lwe::Parameters, residue::Factor};
 use zeroize::Zeroizing;
 
 /// The scheme with its public parameters.
@@ -124,13 +120,10 @@ pub(super) fn mask(
         masked.extend_from_slice(&drawn.masks);
         corrections.extend_from_slice(&drawn.corrections);
     }
-    let delta = 1 << projection.delta_bits();
-    let factors = [P1, P2].map(|p| (Factor::new(delta, p), p));
+    let deltas = PRIMES.map(|p| Factor::new(1 << projection.delta_bits(), p));
     for (x, masked) in x.iter().zip(masked.chunks_exact_mut(2 * k)) {
-        for (half, (delta, p)) in masked.chunks_exact_mut(k).zip(factors) {
-            for (m, x) in half.iter_mut().zip(x) {
-                *m = residue::add(*m, delta.times(from_small(*x, p)), p);
-            }
+        for (half, delta) in masked.chunks_exact_mut(k).zip(deltas) {
+            lanes::add_scaled(half, x, delta);
         }
     }
     Ok((vec![Shipment::Residues(masked)], corrections))
