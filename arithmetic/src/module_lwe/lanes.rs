@@ -104,23 +104,50 @@ mod plain {
     }
 
     /// `sum of a_l * s_l / R mod p` for a (l, LANES) and s (l), at most eight centred terms.
+    ///
+    /// Compilers make vectors of columns where the number of terms is known and small; else they gather terms of
+    /// one column.
     #[inline(always)]
     pub fn product(a: &[i32], s: &[i32], modulus: Modulus) -> [Lanes; LANES / WIDTH] {
-        let mut sums = [0i64; LANES];
+        let mut products = [[0; WIDTH]; LANES / WIDTH];
+        for (c, product) in products.iter_mut().enumerate() {
+            let mut sums = [0i64; WIDTH];
+            match s.len() {
+                3 => add_products::<3>(a, s, c, &mut sums),
+                5 => add_products::<5>(a, s, c, &mut sums),
+                8 => {
+                    add_products::<4>(a, s, c, &mut sums);
+                    add_products::<4>(&a[4 * LANES..], &s[4..], c, &mut sums);
+                }
+                terms => (0..terms).for_each(|l| {
+                    add_products::<1>(&a[l * LANES..], &s[l..], c, &mut sums);
+                }),
+            }
+            *product = reduce(&sums, modulus);
+        }
+        products
+    }
+
+    /// Adds `a_l * s_l` of columns from `c * WIDTH` on.
+    #[inline(always)]
+    fn add_products<const TERMS: usize>(a: &[i32], s: &[i32], c: usize, sums: &mut [i64; WIDTH]) {
+        let (a, s) = (&a[..TERMS * LANES], &s[..TERMS]);
         for (a, s) in a.chunks_exact(LANES).zip(s) {
-            for (sum, a) in sums.iter_mut().zip(a) {
+            for (sum, a) in sums.iter_mut().zip(&a[c * WIDTH..]) {
                 *sum = sum.wrapping_add(i64::from(*a) * i64::from(*s));
             }
         }
-        core::array::from_fn(|c| {
-            core::array::from_fn(|i| {
-                let sum = sums[c * WIDTH + i];
-                let m = (sum as u32).wrapping_mul(modulus.inverse);
-                let top = (sum >> 32) as u32;
-                let top = top.min(top.wrapping_add(modulus.p));
-                let x = top.wrapping_sub(high(m, modulus.p));
-                x.min(x.wrapping_add(modulus.p))
-            })
+    }
+
+    /// `sum / R mod p`.
+    #[inline(always)]
+    fn reduce(sum: &[i64; WIDTH], modulus: Modulus) -> Lanes {
+        core::array::from_fn(|i| {
+            let m = (sum[i] as u32).wrapping_mul(modulus.inverse);
+            let top = (sum[i] >> 32) as u32;
+            let top = top.min(top.wrapping_add(modulus.p));
+            let x = top.wrapping_sub(high(m, modulus.p));
+            x.min(x.wrapping_add(modulus.p))
         })
     }
 
