@@ -34,6 +34,12 @@ pub enum LocalError {
     /// The payload is no payload.
     #[error("cannot load the payload: {0}")]
     Payload(#[from] PayloadError),
+    /// The payload's sources do not compile.
+    #[error("the payload could not be built: {0}")]
+    PayloadBuild(String),
+    /// A file that cannot be read or written.
+    #[error("{file}: {1}", file = .0.display())]
+    File(PathBuf, io::Error),
     /// The CVM refused or failed.
     #[error(transparent)]
     Cvm(#[from] CvmError),

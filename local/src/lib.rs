@@ -4,8 +4,8 @@
 //! * [`hosts`]: a checkpoint on a device, and GPU hosts that serve it
 //! * [`generate`](mod@generate): requests to a CVM, one or many at once, and their outcomes
 //! * [`demo_model`]: the bundled checkpoint
-//! * [`demo`](mod@demo), [`run`](mod@run), [`masking`](mod@masking), [`bench`](mod@bench): the subcommands;
-//!   [`cli`]: their flags
+//! * [`demo`](mod@demo), [`run`](mod@run), [`masking`](mod@masking), [`payload`](mod@payload),
+//!   [`bench`](mod@bench): the subcommands; [`cli`]: their flags
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ pub mod generate;
 pub mod hosts;
 pub mod masking;
 mod output;
+pub mod payload;
 mod progress;
 pub mod run;
 pub mod table;

@@ -15,6 +15,9 @@ const TERMINATED: u8 = 143;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    if let Some(status) = talaria_payload_build::run_as_rustc() {
+        std::process::exit(status);
+    }
     let cli = Cli::parse();
     start_tracing();
     let runtime = match tokio::runtime::Runtime::new() {
@@ -38,6 +41,7 @@ async fn dispatch(command: Command) -> Result<(), LocalError> {
         Command::Demo(args) => talaria_local::demo::demo(args).await,
         Command::Run(args) => talaria_local::run::run(*args).await,
         Command::Masking(args) => talaria_local::masking::masking(args).await,
+        Command::Payload(args) => talaria_local::payload::payload(args).await,
         Command::Bench(args) => talaria_local::bench::bench(args).await,
     }
 }
