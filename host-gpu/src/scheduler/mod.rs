@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -22,6 +23,9 @@ use crate::backend::{MatrixShape, Planes};
 use crate::weights::Model;
 use occupancy::{Occupancy, Slot};
 use rows::{InvalidRows, Rows, to_little_endian};
+
+/// How long the end of a dispatch is waited for when its host ends.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// How much one host takes on.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +114,7 @@ pub struct Counters {
 pub struct Scheduler {
     shared: Arc<Shared>,
     occupancy: Arc<Occupancy>,
+    worker: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -155,12 +160,13 @@ impl Scheduler {
             counts: Counts::default(),
         });
         let worker = Arc::clone(&shared);
-        std::thread::Builder::new()
+        let worker = std::thread::Builder::new()
             .name("dispatch".into())
             .spawn(move || worker.run())?;
         Ok(Self {
             shared,
             occupancy: Occupancy::new(limits.max_queue, limits.max_queue_bytes),
+            worker: Some(worker),
         })
     }
 
@@ -200,8 +206,8 @@ impl Scheduler {
 }
 
 impl Drop for Scheduler {
-    /// Refuses what is queued. The dispatch under way is not waited for: its device may hang, and the
-    /// thread ends after it.
+    /// Refuses what is queued, then waits for the thread, which may be the last to hold the device: some
+    /// drivers crash if a device goes while the process ends. A device may hang, so the wait is bounded.
     fn drop(&mut self) {
         let left = {
             let mut queue = self.shared.lock();
@@ -212,6 +218,18 @@ impl Drop for Scheduler {
         for job in left {
             job.refuse(Refusal::Device("the host is shutting down".into()));
         }
+        if let Some(worker) = self.worker.take() {
+            wait_for(worker);
+        }
+    }
+}
+
+/// Up to [`ENDING`], unless this is the thread itself.
+fn wait_for(worker: JoinHandle<()>) {
+    let deadline = Instant::now() + ENDING;
+    let itself = worker.thread().id() == std::thread::current().id();
+    while !itself && !worker.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

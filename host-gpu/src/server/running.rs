@@ -1,6 +1,7 @@
 //! A host served by a runtime of its own, for programs and tests that hold several parties in one process.
 
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -87,7 +88,11 @@ impl RunningServer {
     }
 }
 
-/// A runtime that may be dropped anywhere, in async code too: nothing is waited for.
+/// How long tasks that end with their runtime are waited for.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// A runtime that may be dropped anywhere, in async code too. Its tasks end at once, and with them what they
+/// hold of the host.
 struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
@@ -107,7 +112,9 @@ impl OwnRuntime {
 impl Drop for OwnRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
+            // A thread of its own may wait; one of another runtime may not.
+            let ending = std::thread::spawn(move || runtime.shutdown_timeout(ENDING));
+            let _ = ending.join();
         }
     }
 }
