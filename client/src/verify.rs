@@ -11,6 +11,8 @@ mod development;
 mod refusal;
 pub mod snp;
 pub mod tdx;
+#[cfg(test)]
+mod tests;
 
 use talaria_wire::evidence::{Attestation, Evidence, REPORT_DATA_BYTES, TdxCollateral};
 

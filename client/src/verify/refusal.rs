@@ -265,6 +265,17 @@ pub enum Refusal {
     /// Neither evidence nor verifier has any.
     #[error("the quote comes without collateral: give some with --collateral")]
     CollateralMissing,
+    /// TCB info or quoting enclave identity is not what Intel signs.
+    #[error("the collateral does not parse: {0}")]
+    CollateralMalformed(String),
+    /// Too early.
+    #[error("the collateral is valid from {from} on only, and it is {now}")]
+    CollateralNotYetValid {
+        /// Latest beginning among its parts.
+        from: UnixTime,
+        /// When it was verified.
+        now: UnixTime,
+    },
     /// What Intel's chain of signatures and its own rules refuse; dcap-qvl says why.
     #[error("the quote is refused: {0}")]
     Quote(String),

@@ -9,6 +9,10 @@ mod policy;
 mod report;
 mod roots;
 mod tcb;
+#[cfg(test)]
+pub(super) mod test_ca;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

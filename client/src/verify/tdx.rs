@@ -30,12 +30,41 @@ pub fn appraise(
     let collateral = steps.require("collateral", collateral, |c| {
         format!("{} bytes of TCB info", c.tcb_info.len())
     })?;
-    let claims = steps.require(
-        "quote's signatures",
-        verify(quote, collateral, now),
-        |claims| format!("quote of version {}", claims.header.version),
+    steps.require(
+        "collateral's dates",
+        check_dates(collateral, now),
+        |until| format!("until {until}"),
     )?;
+    let verified = verify(quote, collateral, now);
+    let claims = steps.require("quote's signatures", verified, |claims| {
+        format!("quote of version {}", claims.header.version)
+    })?;
     appraise_claims(&claims, report_data, policy, now, steps)
+}
+
+/// Dates in TCB info and quoting enclave identity. Their signatures come in the next step; first, because old
+/// collateral is the one refusal here that a user can do something about.
+fn check_dates(collateral: &TdxCollateral, now: UnixTime) -> Result<UnixTime, Refusal> {
+    let (tcb_from, tcb_until) = dates(&collateral.tcb_info)?;
+    let (qe_from, qe_until) = dates(&collateral.qe_identity)?;
+    let (from, until) = (tcb_from.max(qe_from), tcb_until.min(qe_until));
+    ensure(from <= now, || Refusal::CollateralNotYetValid { from, now })?;
+    ensure(now <= until, || Refusal::CollateralExpired { until, now })?;
+    Ok(until)
+}
+
+/// `issueDate` and `nextUpdate`.
+fn dates(signed: &str) -> Result<(UnixTime, UnixTime), Refusal> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Dates {
+        issue_date: String,
+        next_update: String,
+    }
+    let dates: Dates =
+        serde_json::from_str(signed).map_err(|e| Refusal::CollateralMalformed(e.to_string()))?;
+    let parse = |text: &str| text.parse().map_err(Refusal::CollateralMalformed);
+    Ok((parse(&dates.issue_date)?, parse(&dates.next_update)?))
 }
 
 /// What Intel's chain vouches for. dcap-qvl's own policy is told to let everything pass, because every
@@ -77,9 +106,10 @@ pub fn appraise_claims(
 }
 
 fn check_collateral(claims: &QuoteClaims, policy: &TdxPolicy, now: UnixTime, steps: &mut Steps) {
+    // Certificates and revocation lists included.
     let until = UnixTime(claims.earliest_expiration_date);
     steps.check(
-        "collateral's validity",
+        "collateral with all its certificates",
         format!("until {until}"),
         ensure(now <= until, || Refusal::CollateralExpired { until, now }),
     );
@@ -198,3 +228,6 @@ fn dcap_collateral(collateral: &TdxCollateral) -> QuoteCollateralV3 {
         pck_certificate_chain: c.pck_certificate_chain,
     }
 }
+
+#[cfg(test)]
+mod tests;
