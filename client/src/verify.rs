@@ -116,7 +116,7 @@ impl<'a> Verifier<'a> {
             }
             Attestation::Tdx(tdx) => {
                 let policy = allowed(attestation, self.policy.tdx.as_ref(), steps)?;
-                let collateral = self.collateral.as_ref().or(tdx.collateral.as_ref());
+                let collateral = self.collateral.as_ref().or(tdx.collateral.as_deref());
                 tdx::appraise(&tdx.quote, collateral, report_data, policy, self.now, steps)
             }
             Attestation::Development(development) => {

@@ -161,7 +161,7 @@ pub struct TdxAttestation {
     #[serde(with = "hex::serde")]
     pub quote: Vec<u8>,
     /// What Intel says of the platform; the verifier may bring its own instead.
-    pub collateral: Option<TdxCollateral>,
+    pub collateral: Option<Box<TdxCollateral>>,
 }
 
 /// Intel's signed statements that a quote is verified against, as its provisioning certification service

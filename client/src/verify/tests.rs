@@ -37,7 +37,8 @@ fn report_data_binds_every_claim() {
 
 #[test]
 fn each_claim_must_be_allowed() {
-    let changes: [(fn(&mut Case), &str); 5] = [
+    type Change = fn(&mut Case);
+    let changes: [(Change, &str); 5] = [
         (|c| c.nonce = [9; 32], "nonce"),
         (|c| c.claims.payload_sha256 = [9; 32], "payload-not-allowed"),
         (|c| c.claims.model_digest = [9; 32], "model-not-allowed"),
@@ -133,6 +134,9 @@ fn the_flag_for_development_evidence_weakens_nothing_else() {
     assert_eq!(names(&appraisal), ["report-signature"]);
 }
 
+const SNP: &[u8] = include_bytes!("../../tests/vectors/milan.evidence.json");
+const TDX: &[u8] = include_bytes!("../../tests/vectors/tdx.evidence.json");
+
 /// Verifies hostile evidence of any kind; it must be refused, and nothing may panic.
 fn refused(attestation: Attestation) -> bool {
     const POLICY: &str = include_str!("../../tests/vectors/policy.toml");
@@ -177,6 +181,17 @@ proptest! {
         let certificates = vec![Certificate(leaf), Certificate(intermediate)];
         let snp = SnpAttestation { report, certificates };
         prop_assert!(refused(Attestation::SevSnp(snp)));
+    }
+
+    #[test]
+    fn hostile_json_is_refused(json in prop_oneof![
+        mangled(SNP.to_vec()),
+        mangled(TDX.to_vec()),
+        prop::collection::vec(any::<u8>(), 0..300),
+    ]) {
+        let evidence = Evidence::from_json(&json);
+        prop_assert!(evidence.is_err() || refused(evidence.unwrap().attestation));
+        let _ = TdxCollateral::from_json(&json);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use dcap_qvl::TcbStatus;
 use dcap_qvl::quote::{Quote, Report};
 use proptest::prelude::*;
+use talaria_wire::evidence::{Attestation, Evidence, TdxAttestation};
 
 use super::*;
 use crate::policy::Policy;
@@ -62,6 +63,17 @@ fn change_td(claims: &mut QuoteClaims, change: impl FnOnce(&mut TDReport10)) {
         Report::TD10(td) => change(td),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn evidence_file_is_quote_and_collateral() {
+    let json = include_bytes!("../../../tests/vectors/tdx.evidence.json");
+    let evidence = Evidence::from_json(json).unwrap();
+    let expected = Attestation::Tdx(TdxAttestation {
+        quote: QUOTE.to_vec(),
+        collateral: Some(Box::new(collateral())),
+    });
+    assert_eq!(evidence.attestation, expected);
 }
 
 #[test]
