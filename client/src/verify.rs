@@ -8,6 +8,8 @@
 mod appraisal;
 mod claims;
 mod development;
+#[cfg(test)]
+mod flips;
 mod refusal;
 pub mod snp;
 pub mod tdx;
