@@ -57,6 +57,8 @@ pub struct SnpPolicy {
     /// Keys that may sign reports; absent: VCEK only.
     #[serde(default = "only_vcek")]
     pub signing_keys: Vec<SigningKey>,
+    /// Providers that a VLEK may be issued to (CSP_ID); absent: any.
+    pub vlek_providers: Option<Vec<String>>,
     /// Chips (CHIP_ID); absent: any.
     pub chip_ids: Option<Vec<HexArray<64>>>,
     /// Values of HOST_DATA, which the hypervisor sets at launch; absent: any.
@@ -196,6 +198,7 @@ impl SnpPolicy {
         some("sev_snp.measurements", &self.measurements)?;
         some("sev_snp.signing_keys", &self.signing_keys)?;
         some("sev_snp.vmpls", &self.vmpls)?;
+        if_any("sev_snp.vlek_providers", &self.vlek_providers)?;
         if_any("sev_snp.chip_ids", &self.chip_ids)?;
         if_any("sev_snp.host_data", &self.host_data)?;
         if_any("sev_snp.id_key_digests", &self.id_key_digests)?;

@@ -206,6 +206,9 @@ pub enum Refusal {
     /// VLEK where only VCEK is allowed, or the other way round.
     #[error("signing key {0} is not in sev_snp.signing_keys of the policy")]
     SigningKeyNotAllowed(SigningKey),
+    /// VLEK of another provider.
+    #[error("the VLEK is {0}'s, which is not in sev_snp.vlek_providers of the policy")]
+    ProviderNotAllowed(String),
     /// Firmware or microcode too old.
     #[error(
         "{which} is {found}, below the policy's {minimum}: the operator must update firmware and microcode"

@@ -25,6 +25,7 @@ mod oid {
     pub const SNP: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.3");
     pub const MICROCODE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.8");
     pub const FMC: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.9");
+    pub const CSP_ID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.5");
     pub const HWID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.4");
 }
 
@@ -40,6 +41,8 @@ pub struct Endorsement {
     pub(super) tcb: Tcb,
     /// `hwID` of a VCEK; a VLEK has none.
     pub(super) hwid: Option<Vec<u8>>,
+    /// `CSP_ID` of a VLEK: the provider it was issued to.
+    pub(super) provider: Option<String>,
 }
 
 /// Verifies the chain, from the root down.
@@ -49,15 +52,15 @@ pub fn appraise(
     now: UnixTime,
     steps: &mut Steps,
 ) -> Result<Endorsement, Stop> {
-    let parsed = steps.require("certificates", parse(certificates), |(_, _, root)| {
-        format!("{}", 2 + root.iter().len())
-    })?;
-    let (leaf, intermediate, given_root) = parsed;
+    let (leaf, intermediate, given_root) =
+        steps.require("certificates", parse(certificates), |_| {
+            certificates.len().to_string()
+        })?;
 
     let root = steps.require(
         "root key (ARK)",
         find_root(&intermediate, given_root, roots),
-        |root| format!("AMD's for {}", root.product),
+        |root| format!("pinned, {}'s", root.product),
     )?;
     let product = root.product;
     let root = steps.require(
@@ -70,21 +73,13 @@ pub fn appraise(
     let signing_key = steps.require(
         "intermediate key",
         check_intermediate(&intermediate, &root, product, now),
-        |_| {
-            format!(
-                "{}, {}",
-                intermediate.common_name(),
-                show_validity(&intermediate)
-            )
-        },
+        |_| show(&intermediate),
     )?;
-    let leaf = steps
-        .require(
-            "signing key",
-            check_leaf(&leaf, &intermediate, signing_key, now),
-            |()| format!("{}, {}", leaf.common_name(), show_validity(&leaf)),
-        )
-        .map(|()| leaf)?;
+    steps.require(
+        "signing key",
+        check_leaf(&leaf, &intermediate, signing_key, now),
+        |()| show(&leaf),
+    )?;
     steps.require(
         "what the signing key is certified for",
         endorsement(&leaf, product, signing_key),
@@ -181,14 +176,15 @@ fn endorsement(
         product,
         tcb: tcb(leaf, product)?,
         hwid: hwid(leaf, product, signing_key)?,
+        provider: provider(leaf, signing_key)?,
     })
 }
 
-/// `productName` is the product, in a VCEK with the stepping after a hyphen: `Milan-B0`.
+/// `productName` names the part, in a VCEK with the stepping after a hyphen: `Milan-B0`.
 fn check_product(leaf: &Certificate, product: Product) -> Result<(), Refusal> {
     let name = leaf.text_extension(oid::PRODUCT_NAME, "productName")?;
     let line = name.split_once('-').map_or(name.as_str(), |(line, _)| line);
-    ensure(line == product.name(), || Refusal::CertificateProduct {
+    ensure(product.has_part(line), || Refusal::CertificateProduct {
         expected: product,
         found: name.clone(),
     })
@@ -224,6 +220,12 @@ fn hwid(
     Ok(Some(hwid.to_vec()))
 }
 
+fn provider(leaf: &Certificate, signing_key: SigningKey) -> Result<Option<String>, Refusal> {
+    let vlek = signing_key == SigningKey::Vlek;
+    let provider = vlek.then(|| leaf.text_extension(oid::CSP_ID, "CSP_ID"));
+    provider.transpose()
+}
+
 fn p384_key(leaf: &Certificate) -> Result<VerifyingKey, Refusal> {
     let malformed = |reason: String| Refusal::CertificateMalformed {
         certificate: leaf.role,
@@ -239,6 +241,14 @@ fn p384_key(leaf: &Certificate) -> Result<VerifyingKey, Refusal> {
 }
 
 const SECP384R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+fn show(certificate: &Certificate) -> String {
+    format!(
+        "{}, {}",
+        certificate.common_name(),
+        show_validity(certificate)
+    )
+}
 
 fn show_validity(certificate: &Certificate) -> String {
     let (from, until) = certificate.validity();

@@ -33,6 +33,12 @@ fn check_key(endorsement: &Endorsement, policy: &SnpPolicy, steps: &mut Steps) {
             Refusal::SigningKeyNotAllowed(key)
         }),
     );
+    if let Some(provider) = &endorsement.provider {
+        let list = policy.vlek_providers.as_ref();
+        let allowed = list.is_none_or(|list| list.contains(provider));
+        let refusal = || Refusal::ProviderNotAllowed(provider.clone());
+        steps.check("provider of the VLEK", provider, ensure(allowed, refusal));
+    }
 }
 
 /// The reported TCB is certified. The committed one says that the platform cannot go back below it, the launch

@@ -25,6 +25,11 @@ impl Product {
         }
     }
 
+    /// Whether a key certified for a part of this name belongs to it.
+    pub(super) fn has_part(self, name: &str) -> bool {
+        name == self.name() || (self == Product::Genoa && name == "Siena")
+    }
+
     /// Its TCB_VERSION begins with the security version of the FMC.
     pub const fn has_fmc(self) -> bool {
         matches!(self, Product::Turin)

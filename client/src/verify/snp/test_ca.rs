@@ -252,6 +252,8 @@ impl Case {
         if key == "VCEK" {
             let hwid = vec![0xc5; self.product.hwid_bytes()];
             self.leaf.set(&amd("4"), Some(hwid));
+        } else {
+            self.leaf.set(&amd("5"), Some(ia5("Cloud")));
         }
     }
 
@@ -353,6 +355,7 @@ host_configuration_digest = ["{}"]
 measurements = ["{}"]
 minimum_tcb.{product} = {{ {fmc}boot_loader = 3, tee = 1, snp = 9, microcode = 200 }}
 signing_keys = ["vcek", "vlek"]
+vlek_providers = ["Cloud"]
 minimum_guest_svn = 5
 host_data = ["{}"]
 id_key_digests = ["{}"]

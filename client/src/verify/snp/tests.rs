@@ -293,6 +293,11 @@ fn certificate_extension() {
 fn certificate_product() {
     let genoa = |c: &mut Case| c.leaf.set("1.3.6.1.4.1.3704.1.2", Some(ia5("Genoa-B1")));
     assert_eq!(refusal(genoa), "certificate-product");
+    let mut siena = Case::of(Product::Genoa, "VCEK");
+    siena
+        .leaf
+        .set("1.3.6.1.4.1.3704.1.2", Some(ia5("Siena-B1")));
+    assert!(siena.verify().passed());
 }
 
 // One test for each named refusal of reports.
@@ -410,6 +415,16 @@ fn signing_key_not_allowed() {
         .policy
         .replace("signing_keys = [\"vcek\", \"vlek\"]\n", "");
     assert_eq!(first_refusal(&case), "signing-key-not-allowed");
+}
+
+#[test]
+fn provider_not_allowed() {
+    let csp_id = "1.3.6.1.4.1.3704.1.5";
+    let mut case = Case::of(Product::Genoa, "VLEK");
+    case.leaf.set(csp_id, Some(ia5("Another")));
+    assert_eq!(first_refusal(&case), "provider-not-allowed");
+    case.leaf.set(csp_id, None);
+    assert_eq!(first_refusal(&case), "certificate-extension");
 }
 
 #[test]
