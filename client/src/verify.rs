@@ -12,7 +12,7 @@ mod development;
 mod flips;
 mod refusal;
 pub mod snp;
-pub mod tdx;
+mod tdx;
 #[cfg(test)]
 mod tests;
 

@@ -19,8 +19,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use talaria_wire::evidence::{REPORT_DATA_BYTES, SnpAttestation};
 
-pub use chain::Endorsement;
-pub use report::Report;
+use chain::Endorsement;
+use report::Report;
 pub use roots::{Product, Root};
 pub use tcb::Tcb;
 
@@ -48,7 +48,7 @@ impl fmt::Display for SigningKey {
 }
 
 /// Chain, report, binding, policy: in this order, since each rests on the one before.
-pub fn appraise(
+pub(super) fn appraise(
     attestation: &SnpAttestation,
     report_data: &[u8; REPORT_DATA_BYTES],
     policy: &SnpPolicy,
