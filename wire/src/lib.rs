@@ -1,9 +1,11 @@
-//! What travels between machines: the model [`manifest`], its [`digest`], and the gRPC service of a
-//! GPU host (feature `grpc`). No policy, no secrets.
+//! What travels between machines: the model [`manifest`], its [`digest`], the gRPC service of a GPU
+//! host (feature `grpc`), and what a CVM proves about itself (feature `evidence`). No policy, no secrets.
 
 #![forbid(unsafe_code)]
 
 pub mod digest;
+#[cfg(feature = "evidence")]
+pub mod evidence;
 pub mod manifest;
 
 #[cfg(feature = "grpc")]

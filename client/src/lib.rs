@@ -1,0 +1,13 @@
+//! The user's side of Talaria: [`verify`] checks offline, against a [`policy`], what a confidential VM
+//! proves about itself.
+//!
+//! Verification is pure: no network, no clock, no file. Time, policy and evidence are arguments, so the same
+//! arguments give the same verdict anywhere. docs/attestation.md lists every step.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod hex_array;
+pub mod policy;
+pub mod time;
+pub mod verify;
