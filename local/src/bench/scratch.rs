@@ -59,8 +59,12 @@ mod tests {
         let writer = std::thread::spawn({
             let dir = dir.clone();
             move || {
-                // Ends with the directory.
-                (0..).find(|i| File::create(dir.join(i.to_string())).is_err())
+                // Ends with the directory. With pauses, as a checkpoint's files take time to write: without
+                // any, files are made as fast as they are removed.
+                (0..).find(|i| {
+                    sleep(PAUSE / 10);
+                    File::create(dir.join(i.to_string())).is_err()
+                })
             }
         });
         sleep(PAUSE);
