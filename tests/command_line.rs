@@ -1,4 +1,4 @@
-//! `talaria-local run` as a user meets it: the JSON object, and every bad input with its error.
+//! `talaria-local` as a user meets it: JSON objects, and every bad input with its error.
 
 use serde_json::Value;
 use std::{
@@ -105,6 +105,73 @@ fn the_json_object_is_complete_and_equal_for_every_masking() {
         digests.iter().all(|digest| *digest == digests[0]),
         "{digests:?}"
     );
+}
+
+/// The JSON object of a subcommand that takes the demo model.
+fn demo_json(arguments: &[&str]) -> Value {
+    let output = Command::new(program("talaria-local"))
+        .args(arguments)
+        .arg("--model")
+        .arg(model_dir("demo-qwen3"))
+        .arg("--json")
+        .output()
+        .expect("talaria-local starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+#[test]
+fn bench_measures_every_masking() {
+    let load = [
+        "--sessions",
+        "1",
+        "--new-tokens",
+        "4",
+        "--prompt-tokens",
+        "2",
+        "--repeats",
+        "1",
+    ];
+    let maskings = [
+        "--masking",
+        "shares",
+        "--masking",
+        "module-lwe",
+        "--masking",
+        "remo",
+    ];
+    let found = demo_json(&[&["bench", "--backend", "cpu"], &load[..], &maskings].concat());
+    let runs = found["runs"].as_array().expect("runs");
+    let names: Vec<_> = runs.iter().map(|run| run["masking"].as_str()).collect();
+    let expected = ["dangerous-plaintext", "shares", "module-lwe", "remo"];
+    assert_eq!(names, expected.map(Some));
+    for run in runs {
+        for key in ["prefill_tokens_per_second", "decode_tokens_per_second"] {
+            assert!(run[key].as_f64().is_some_and(|rate| rate > 0.0), "{run}");
+        }
+    }
+}
+
+#[test]
+fn masking_tells_what_each_scheme_takes() {
+    let found = demo_json(&["masking"]);
+    let schemes = found["schemes"].as_array().expect("schemes");
+    // Three without parameters, three parameter sets.
+    assert_eq!(schemes.len(), 6, "{found}");
+    for scheme in schemes {
+        let minted = scheme["masking"] == "module-lwe";
+        assert_eq!(scheme["security_bits"].is_null(), !minted, "{scheme}");
+        for key in ["r_pub_bytes", "pool_bytes"] {
+            assert_eq!(scheme[key].as_u64() > Some(0), minted, "{key}: {scheme}");
+        }
+        assert!(scheme["online_ms"].as_f64() > Some(0.0), "{scheme}");
+    }
+    for matrix in found["matrices"].as_array().expect("matrices") {
+        assert!(matrix["row_bits"].as_u64() > Some(0), "{matrix}");
+        assert!(matrix["delta_bits"].as_u64() > Some(0), "{matrix}");
+    }
 }
 
 #[test]

@@ -140,7 +140,25 @@ pub(crate) struct LinkPlan {
 pub(crate) struct Links {
     plan: LinkPlan,
     links: Vec<Link>,
-    runtime: Runtime,
+    runtime: Driver,
+}
+
+/// A runtime that may be dropped in async code too, as a rehearsal's is: nothing is waited for.
+struct Driver(Option<Runtime>);
+
+impl Driver {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let runtime = self.0.as_ref().expect("taken by drop only");
+        runtime.block_on(future)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Links {
@@ -154,7 +172,7 @@ impl Links {
         Ok(Self {
             plan,
             links,
-            runtime,
+            runtime: Driver(Some(runtime)),
         })
     }
 
