@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use nalgebra::{DMatrix, DMatrixView};
-use talaria_arithmetic::exactness::row_bits;
+use talaria_arithmetic::exactness::{delta_bits, row_bits};
 use talaria_arithmetic::fixed_point::power_of_two;
 use talaria_guest::fixed_point::FixedRows;
 use talaria_guest::ops::{Rope, Rotation, rms_norm, rms_norm_heads, swiglu};
@@ -32,8 +32,8 @@ pub struct OwnCopy {
     pub digest: ModelDigest,
     /// For each projection W^T (n,k), dequantised; activations are columns.
     weights: Vec<DMatrix<f32>>,
-    /// Bits b_x of a row of each projection; none for the embedding.
-    row_bits: Vec<Option<u32>>,
+    /// Largest sum of weight magnitudes in a column of a plane, of each projection.
+    plane_l1: Vec<u64>,
     rope: Rope,
 }
 
@@ -63,17 +63,17 @@ impl OwnCopy {
     pub fn new(model: &Arc<Model>) -> Result<Self, AdversaryError> {
         let device = |error: BackendError| AdversaryError::System(LocalError::from(error));
         let manifest = model.manifest.clone();
-        let (mut weights, mut bits) = (Vec::new(), Vec::new());
+        let (mut weights, mut plane_l1) = (Vec::new(), Vec::new());
         for (index, projection) in manifest.projections.iter().enumerate() {
             let (matrix, l1) = read(model, index, projection).map_err(device)?;
             weights.push(matrix);
-            bits.push(row_bits(l1).filter(|_| index > 0));
+            plane_l1.push(l1);
         }
         Ok(Self {
             digest: model.digest().map_err(device)?,
             rope: Rope::new(&manifest.decoder.rope, manifest.decoder.head_dim as usize),
             weights,
-            row_bits: bits,
+            plane_l1,
             manifest,
         })
     }
@@ -107,7 +107,13 @@ impl OwnCopy {
 
     /// Bits b_x of a row of a projection, sign included; none for the embedding.
     pub fn row_bits(&self, projection: usize) -> Option<u32> {
-        *self.row_bits.get(projection)?
+        let l1 = self.plane_l1.get(projection).filter(|_| projection > 0)?;
+        row_bits(*l1)
+    }
+
+    /// Delta of a projection under module-lwe.
+    pub fn delta(&self, projection: usize) -> u64 {
+        1 << delta_bits(self.plane_l1.get(projection).copied().unwrap_or(0))
     }
 
     /// Embedding of every token (hidden_size, vocab).
@@ -127,7 +133,7 @@ impl OwnCopy {
 
     /// Columns of `rows` (k,count) as the payload quantises rows of a projection: X, exactly.
     pub fn quantised(&self, projection: usize, rows: &DMatrix<f32>) -> Option<Vec<Vec<i32>>> {
-        let fixed = FixedRows::quantise(rows.as_slice(), rows.nrows(), self.row_bits[projection]?);
+        let fixed = FixedRows::quantise(rows.as_slice(), rows.nrows(), self.row_bits(projection)?);
         Some(fixed.ok()?.iter().map(<[i32]>::to_vec).collect())
     }
 

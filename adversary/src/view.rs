@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use nalgebra::DMatrix;
+use talaria_arithmetic::keystream::expand_rows;
 use talaria_arithmetic::residue::{self, signed_crt};
 use talaria_arithmetic::{P1, P2, PRIMES};
 use talaria_host_cvm::Masking;
@@ -24,10 +25,48 @@ pub enum Rows {
 /// What is public of the masks of one projection.
 #[derive(Clone)]
 pub enum PublicRows {
-    /// M_pub (m,k) as the host received it at set-up.
-    Residues(Arc<Vec<Vec<u32>>>),
+    /// Rows (m,k) whose combinations modulo q are masks: M_pub as the host received it at set-up, or A of module-lwe,
+    /// whose masks have noise as well.
+    Residues {
+        /// k residues modulo P1, then k modulo P2.
+        rows: Arc<Vec<Vec<u32>>>,
+        /// Whether rows are multiplied by module-lwe's Delta before they are masked.
+        scaled: bool,
+    },
     /// M_pub (m,k) of a simulated baseline.
     Floats(Arc<DMatrix<f64>>),
+}
+
+impl PublicRows {
+    /// M_pub of ReMO (m, k modulo P1 and P2).
+    pub fn of_masks(rows: Vec<Vec<u32>>) -> Self {
+        Self::Residues {
+            rows: Arc::new(rows),
+            scaled: false,
+        }
+    }
+}
+
+/// A of module-lwe for the projections with more features than A has rows: elsewhere any row is a combination of them.
+fn public_polynomials(capture: &Capture, host: &HostRecord) -> Vec<(usize, PublicRows)> {
+    let Some((parameters, seed)) = capture.module_lwe() else {
+        return Vec::new();
+    };
+    let count = parameters.public_rows();
+    let wide = host.rows.iter().filter_map(|(projection, rows)| {
+        let k = rows.first()?.len() / 2;
+        (k > count).then_some((*projection, k))
+    });
+    let expanded = wide.map(|(projection, k)| {
+        let rows = expand_rows(&seed, count, k);
+        let rows = rows.chunks_exact(2 * k).map(<[u32]>::to_vec).collect();
+        let public = PublicRows::Residues {
+            rows: Arc::new(rows),
+            scaled: true,
+        };
+        (projection, public)
+    });
+    expanded.collect()
 }
 
 /// Rows that went through the model together.
@@ -125,7 +164,8 @@ impl View {
                 .map(|(p, rows)| (*p, Rows::Residues(shared(rows))))
                 .collect(),
             public: public
-                .map(|(p, rows)| (*p, PublicRows::Residues(shared(rows))))
+                .map(|(p, rows)| (*p, PublicRows::of_masks(rows.clone())))
+                .chain(public_polynomials(capture, host))
                 .collect(),
             passes: passes(&host.sends, &begins),
             sends: Arc::new(host.sends.clone()),

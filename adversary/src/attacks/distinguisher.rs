@@ -70,7 +70,7 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
                 statistic("dependent rows of 64", missing as f64, 0.5),
             );
         }
-        let mut dice = Dice::new(scene.seed, "real or random");
+        let mut dice = Dice::new(scene.seed, &format!("real or random {projection}"));
         if let Some(won) = trained(rows, scene.effort.epochs, &mut dice) {
             add("trained distinguisher", Found::Game(won));
         }

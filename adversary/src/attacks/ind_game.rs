@@ -9,8 +9,8 @@
 use nalgebra::DMatrix;
 use talaria_arithmetic::P1;
 
-use super::{Attack, Finding, Found, Scene, normalised};
-use crate::math::echelon::Echelon;
+use super::{Attack, Finding, Found, Scene, normalised, null_space};
+use crate::math::echelon::product;
 use crate::math::ridge::Ridge;
 use crate::view::{PublicRows, Rows};
 
@@ -48,8 +48,7 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
         let Some(rows) = scene.view.of(projection) else {
             continue;
         };
-        if let Some(PublicRows::Residues(m_pub)) = scene.view.public.get(&projection) {
-            let outside = outside_of_masks(rows, m_pub);
+        if let Some(outside) = outside_of_masks(scene, projection, rows) {
             let sides = game.by_means(&outside);
             findings.push(scene.finding("two prompts, null space", projection, sides));
         }
@@ -64,23 +63,29 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Functions of a row that ReMO's masks do not reach.
-fn outside_of_masks(rows: &Rows, m_pub: &[Vec<u32>]) -> impl Fn(usize) -> Vec<f64> {
-    let first = m_pub
-        .iter()
-        .map(|row| row[..row.len() / 2].to_vec())
-        .collect();
-    let echelon = Echelon::of(first, P1);
+/// Functions of a row that combinations of public rows do not reach, if there are any.
+fn outside_of_masks(
+    scene: &Scene<'_>,
+    projection: usize,
+    rows: &Rows,
+) -> Option<impl Fn(usize) -> Vec<f64>> {
+    let PublicRows::Residues { rows: public, .. } = scene.view.public.get(&projection)? else {
+        return None;
+    };
+    let functions = null_space::functions(scene, public, OUTSIDE)?;
     let rows = rows.clone();
-    move |row| {
+    Some(move |row: usize| {
         let row = rows
             .residues()
             .map(|rows| &rows[row][..])
             .unwrap_or_default();
-        let outside = echelon.remainder(&row[..row.len() / 2], OUTSIDE);
-        let centred = outside.iter().map(|r| f64::from(*r) - f64::from(P1) / 2.0);
-        normalised(centred.collect())
-    }
+        let outside = functions.iter().map(|function| product(row, function, P1));
+        normalised(
+            outside
+                .map(|r| f64::from(r) - f64::from(P1) / 2.0)
+                .collect(),
+        )
+    })
 }
 
 impl Game {

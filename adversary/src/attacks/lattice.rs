@@ -38,7 +38,11 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
         .iter()
         .filter(|(projection, _)| **projection > 0);
     let found = projections.filter_map(|(projection, public)| {
-        let PublicRows::Residues(m_pub) = public else {
+        let PublicRows::Residues {
+            rows: m_pub,
+            scaled: false,
+        } = public
+        else {
             return None;
         };
         let rows = scene.view.rows.get(projection)?.residues()?;

@@ -51,8 +51,8 @@ pub struct Effort {
     pub matched_rows: usize,
     /// Passes over the examples when a network is trained.
     pub epochs: usize,
-    /// Pairs of rows that are compared.
-    pub pairs: usize,
+    /// Most public rows whose null space is computed: time grows with the cube.
+    pub public_rows: usize,
 }
 
 impl Default for Effort {
@@ -60,7 +60,7 @@ impl Default for Effort {
         Self {
             matched_rows: 24,
             epochs: 12,
-            pairs: 200_000,
+            public_rows: 3072,
         }
     }
 }
@@ -165,20 +165,19 @@ pub fn run_all(
     outcomes.collect()
 }
 
-/// The best of some outcomes: what was recovered most, verdicts first.
+/// The outcome that found most: verdicts first, then how much.
 pub fn best<'o>(outcomes: impl IntoIterator<Item = &'o Outcome>) -> Option<&'o Outcome> {
     let rank = |outcome: &Outcome| match outcome.verdict {
         Verdict::Recovered => 2,
         Verdict::Leaks => 1,
         Verdict::AtChance => 0,
     };
-    outcomes.into_iter().max_by(|a, b| {
-        let by_recovery = a
-            .recovery()
-            .unwrap_or(0.0)
-            .total_cmp(&b.recovery().unwrap_or(0.0));
-        rank(a).cmp(&rank(b)).then(by_recovery)
-    })
+    let by_rank = |a: &&Outcome, b: &&Outcome| {
+        rank(a)
+            .cmp(&rank(b))
+            .then(a.strength().total_cmp(&b.strength()))
+    };
+    outcomes.into_iter().max_by(by_rank)
 }
 
 impl Scene<'_> {

@@ -1,26 +1,28 @@
-//! The null space of M_pub: what ReMO does not mask.
+//! The null space of public rows: what their combinations do not mask.
 //!
-//! *Source:* docs/protocol.md, (6.10). *Input:* rows `x + s M` at the embedding and at qkv of layer 0, and M_pub, which
-//! the host received at set-up. *Method:* M_pub brought to echelon form leaves k - m linear functions of a row that s
-//! does not reach. Exactly modulo P1: the candidate whose functions are equal. In floats: the nearest candidate after
-//! projection onto the orthogonal complement. *Metric:* top-1. *Breaks:* remo with m < k.
-//! *Chance:* guesses dealt at random; for the exact attack no candidate fits at all.
+//! *Source:* docs/protocol.md, (6.10). *Input:* rows at the embedding and at qkv of layer 0, with public rows whose
+//! combinations are the masks: M_pub of remo, which the host received at set-up; or A of module-lwe, where a row has more
+//! features than A has rows, as if there were no noise. *Method:* linear functions that are 0 on all public rows say
+//! of a masked row what they say of the row. Exactly modulo P1: the candidate for which they say the same. In floats:
+//! the nearest candidate after projection onto the orthogonal complement. *Metric:* top-1. *Breaks:* remo with m < k;
+//! module-lwe without its noise. *Chance:* guesses dealt at random; exactly, no candidate fits at all.
 
 use std::collections::HashMap;
 
 use nalgebra::DMatrix;
 use rayon::prelude::*;
 use talaria_arithmetic::P1;
-use talaria_arithmetic::residue::from_i64;
+use talaria_arithmetic::residue::{Factor, from_i64};
 
 use super::{Attack, Finding, Found, Scene, argmax};
-use crate::math::echelon::Echelon;
+use crate::dice::Dice;
+use crate::math::echelon::{null_vectors, product};
 use crate::view::{PublicRows, Rows};
 
 /// The attack.
 pub const ATTACK: Attack = Attack {
     name: "null-space",
-    breaks: "remo, m < k",
+    breaks: "remo, m < k; module-lwe without noise",
     chance: "guesses dealt at random; exactly, about 0",
     run,
 };
@@ -32,57 +34,79 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
     let places = [0, scene.copy.qkv(0)];
     let found = places.into_iter().filter_map(|projection| {
         let rows = scene.view.of(projection)?;
-        let found = match (scene.view.public.get(&projection)?, rows) {
-            (PublicRows::Residues(m_pub), Rows::Residues(rows)) => (
-                "null space, exact",
-                exactly(scene, projection, rows, m_pub)?,
-            ),
+        let (name, guesses) = match (scene.view.public.get(&projection)?, rows) {
+            (
+                PublicRows::Residues {
+                    rows: public,
+                    scaled,
+                },
+                Rows::Residues(rows),
+            ) => {
+                let factor = match scaled {
+                    true => scene.copy.delta(projection),
+                    false => 1,
+                };
+                (
+                    "null space, exact",
+                    exactly(scene, projection, rows, (public, factor))?,
+                )
+            }
             (PublicRows::Floats(m_pub), Rows::Floats(rows)) => {
                 ("null space, floats", in_floats(scene, rows, m_pub))
             }
             _ => return None,
         };
-        Some(scene.finding(found.0, projection, Found::Tokens(found.1)))
+        Some(scene.finding(name, projection, Found::Tokens(guesses)))
     });
     found.collect()
 }
 
+/// Linear functions (count,k) modulo P1 that are 0 on all combinations of `public` (m,k); none if there are none, or
+/// too many public rows for the effort.
+pub(super) fn functions(
+    scene: &Scene<'_>,
+    public: &[Vec<u32>],
+    count: usize,
+) -> Option<Vec<Vec<u32>>> {
+    if public.len() > scene.effort.public_rows {
+        return None;
+    }
+    let first: Vec<&[u32]> = public.iter().map(|row| &row[..row.len() / 2]).collect();
+    let mut dice = Dice::new(scene.seed, ATTACK.name);
+    Some(null_vectors(&first, P1, count, &mut dice)).filter(|functions| !functions.is_empty())
+}
+
+/// The candidate that agrees with each row in all functions.
 fn exactly(
     scene: &Scene<'_>,
     projection: usize,
     rows: &[Vec<u32>],
-    m_pub: &[Vec<u32>],
+    (public, factor): (&[Vec<u32>], u64),
 ) -> Option<Vec<(usize, Option<u32>)>> {
-    let k = scene.copy.features(projection);
-    let first = m_pub.iter().map(|row| row[..k].to_vec()).collect();
-    let echelon = Echelon::of(first, P1);
-    let fingerprint = |x: &[u32]| echelon.remainder(x, FUNCTIONS);
+    let functions = functions(scene, public, FUNCTIONS)?;
+    let values = |x: &[u32]| -> Vec<u32> { functions.iter().map(|f| product(x, f, P1)).collect() };
+    let factor = Factor::new(factor, P1);
     let candidates: Vec<Vec<u32>> = match projection {
-        0 => (0..k)
-            .into_par_iter()
-            .map(|token| fingerprint(&one_hot(token, k)))
-            .collect(),
+        // One-hot.
+        0 => {
+            let tokens = 0..scene.copy.features(0);
+            tokens
+                .map(|t| functions.iter().map(|f| factor.times(f[t])).collect())
+                .collect()
+        }
         _ => {
             let exact = scene.copy.quantised(projection, &scene.copy.first_rows())?;
-            let residues = |row: &Vec<i32>| -> Vec<u32> {
-                row.iter().map(|x| from_i64(i64::from(*x), P1)).collect()
+            let scaled = |row: &Vec<i32>| -> Vec<u32> {
+                let residues = row.iter().map(|x| from_i64(i64::from(*x), P1));
+                residues.map(|x| factor.times(x)).collect()
             };
-            exact
-                .par_iter()
-                .map(|row| fingerprint(&residues(row)))
-                .collect()
+            exact.par_iter().map(|row| values(&scaled(row))).collect()
         }
     };
     let tokens: HashMap<Vec<u32>, u32> = candidates.into_iter().zip(0..).collect();
     let victims = scene.victims();
-    let guess = |row: &usize| (*row, tokens.get(&fingerprint(&rows[*row][..k])).copied());
+    let guess = |row: &usize| (*row, tokens.get(&values(&rows[*row])).copied());
     Some(victims.par_iter().map(guess).collect())
-}
-
-fn one_hot(token: usize, k: usize) -> Vec<u32> {
-    let mut row = vec![0; k];
-    row[token] = 1;
-    row
 }
 
 fn in_floats(

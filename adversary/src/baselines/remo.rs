@@ -75,7 +75,7 @@ fn of_rows(
             .map(|row| mask(row, &m_pub, &mut dice))
             .collect();
         rows.insert(projection, Rows::Residues(Arc::new(masked)));
-        public.insert(projection, PublicRows::Residues(Arc::new(m_pub)));
+        public.insert(projection, PublicRows::of_masks(m_pub));
     }
     View {
         public,

@@ -25,6 +25,8 @@ pub struct Facts {
     pub masking: String,
     /// Digest of the model, 64 hex digits.
     pub model_digest: String,
+    /// Under module-lwe, the name of its parameter set and the seed of A in 64 hex digits.
+    pub module_lwe: Option<(String, String)>,
     /// For each host, how many of the requests that it saw belong to set-up.
     pub setup_sends: Vec<u64>,
     /// For each prompt, how many requests host 1 had seen since set-up when it was handed over. Only one prompt is in

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use talaria_arithmetic::PRIMES;
-use talaria_arithmetic::keystream::expand_rows;
+use talaria_arithmetic::keystream::{SEED_BYTES, expand_rows};
+use talaria_arithmetic::module_lwe::Parameters;
 use talaria_host_cvm::Masking;
 use talaria_host_gpu::backend::Planes;
 use talaria_host_gpu::record::{Entry, Reader};
@@ -118,6 +119,14 @@ impl Capture {
             .collect()
     }
 
+    /// Parameter set and seed of A, under module-lwe.
+    pub fn module_lwe(&self) -> Option<(&'static Parameters, [u8; SEED_BYTES])> {
+        let (parameters, hex_seed) = self.facts.module_lwe.as_ref()?;
+        let mut seed = [0; SEED_BYTES];
+        hex::decode_to_slice(hex_seed, &mut seed).ok()?;
+        Some((Parameters::find(parameters)?, seed))
+    }
+
     /// Parts against each other.
     fn check(&self, dir: &Path) -> Result<(), AdversaryError> {
         let wrong = |what: String| {
@@ -142,6 +151,9 @@ impl Capture {
                     i + 1
                 ));
             }
+        }
+        if (self.masking == Masking::ModuleLwe) != self.module_lwe().is_some() {
+            return wrong("capture.json and its parameters of module-lwe disagree".into());
         }
         let begins = &self.facts.begins;
         let ascending = begins.is_sorted() && begins.iter().all(|b| *b <= first.len() as u64);

@@ -92,7 +92,8 @@ pub async fn capture(
         hosts: hosts::urls(&running),
         ..plan.config.clone()
     };
-    let masking = config.masking;
+    let (masking, parameters) = (config.masking, config.parameters.name.to_owned());
+    let public_seed = hex::encode(config.public_seed);
     let cvm = start(payload, config).await?;
     let setup_sends: Vec<u64> = taps
         .iter()
@@ -115,6 +116,7 @@ pub async fn capture(
         format: FORMAT,
         masking: masking.name().into(),
         model_digest: hex::encode(digest.0),
+        module_lwe: (masking == Masking::ModuleLwe).then_some((parameters, public_seed)),
         setup_sends,
         begins,
     };

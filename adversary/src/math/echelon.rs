@@ -1,6 +1,12 @@
 //! Gauss-Jordan elimination modulo a prime.
 
+use rayon::prelude::*;
 use talaria_arithmetic::residue::{self, Factor};
+
+use crate::dice::Dice;
+
+/// Elements from which on rows are worked on in parallel.
+const PARALLEL: usize = 1 << 16;
 
 /// A matrix modulo p in reduced row echelon form: a one in each pivot column, nothing else there.
 pub struct Echelon {
@@ -25,9 +31,15 @@ impl Echelon {
             let inverse = Factor::new(u64::from(invert(rows[rank][column], p)), p);
             rows[rank].iter_mut().for_each(|x| *x = inverse.times(*x));
             let pivot = std::mem::take(&mut rows[rank]);
-            for row in rows.iter_mut().filter(|row| !row.is_empty()) {
-                let factor = row[column];
-                subtract_multiple(row, factor, &pivot, p);
+            // Nothing is left before the pivot.
+            let eliminate = |row: &mut Vec<u32>| {
+                if let Some(rest) = row.get_mut(column..) {
+                    subtract_multiple(rest, &pivot[column..], p);
+                }
+            };
+            match rows.len() * (k - column) > PARALLEL {
+                true => rows.par_iter_mut().for_each(eliminate),
+                false => rows.iter_mut().for_each(eliminate),
             }
             rows[rank] = pivot;
             pivots.push(column);
@@ -64,26 +76,54 @@ impl Echelon {
     pub fn rows(&self) -> &[Vec<u32>] {
         &self.rows
     }
-
-    /// What is left of x (k,) modulo the row space, in the first `count` free columns: the same for x and for x
-    /// plus any combination of rows.
-    pub fn remainder(&self, x: &[u32], count: usize) -> Vec<u32> {
-        let free = self.free.iter().take(count);
-        free.map(|column| {
-            let known = self.pivots.iter().zip(&self.rows);
-            known.fold(x[*column], |rest, (pivot, row)| {
-                residue::sub(rest, residue::mul(x[*pivot], row[*column], self.p), self.p)
-            })
-        })
-        .collect()
-    }
 }
 
-/// `row -= factor * pivot` modulo p.
-fn subtract_multiple(row: &mut [u32], factor: u32, pivot: &[u32], p: u32) {
-    if factor == 0 {
-        return;
+/// Random vectors v (k,) with `row v = 0` modulo p for all rows (m,k): as many as asked for, or none where m >= k.
+///
+/// Costs m^3 operations, whatever k is: v is random but in the first m columns, which follow from the others.
+pub fn null_vectors(rows: &[&[u32]], p: u32, count: usize, dice: &mut Dice) -> Vec<Vec<u32>> {
+    let (m, k) = (rows.len(), rows.first().map_or(0, |row| row.len()));
+    if m >= k {
+        return Vec::new();
     }
+    let mut random = || (m..k).map(|_| dice.residue(p)).collect::<Vec<u32>>();
+    let others: Vec<Vec<u32>> = (0..count).map(|_| random()).collect();
+    // [first m columns | what the first m elements of each v must make up for]
+    let extended = rows.par_iter().map(|row| {
+        let missing = others
+            .iter()
+            .map(|v| residue::sub(0, product(&row[m..], v, p), p));
+        row[..m].iter().copied().chain(missing).collect()
+    });
+    let echelon = Echelon::of(extended.collect(), p);
+    let solved = others.into_iter().enumerate().map(|(i, others)| {
+        let mut v = vec![0; m];
+        for (pivot, row) in echelon.pivots.iter().zip(&echelon.rows) {
+            if let Some(element) = v.get_mut(*pivot) {
+                *element = row[m + i];
+            }
+        }
+        v.extend(others);
+        v
+    });
+    solved.collect()
+}
+
+/// `a b` modulo p over as many elements as `b` has.
+pub fn product(a: &[u32], b: &[u32], p: u32) -> u32 {
+    // Products are below 2^62: reduced one by one, sums of remainders fit.
+    let terms = a
+        .iter()
+        .zip(b)
+        .map(|(a, b)| u64::from(*a) * u64::from(*b) % u64::from(p));
+    (terms.sum::<u64>() % u64::from(p)) as u32
+}
+
+/// `row -= row[0] * pivot` modulo p, for a pivot that begins with 1.
+fn subtract_multiple(row: &mut [u32], pivot: &[u32], p: u32) {
+    let Some(factor) = row.first().copied().filter(|factor| *factor != 0) else {
+        return;
+    };
     let factor = Factor::new(u64::from(factor), p);
     for (x, y) in row.iter_mut().zip(pivot) {
         *x = residue::sub(*x, factor.times(*y), p);
@@ -115,23 +155,25 @@ mod tests {
     use talaria_arithmetic::P1;
 
     #[test]
-    fn remainders_do_not_see_the_row_space() {
+    fn null_vectors_do_not_see_the_row_space() {
         let mut dice = Dice::new(1, "echelon");
-        let mut random = |n: usize| -> Vec<u32> { (0..n).map(|_| dice.residue(P1)).collect() };
-        let rows: Vec<Vec<u32>> = (0..5).map(|_| random(9)).collect();
-        let echelon = Echelon::of(rows.clone(), P1);
-        assert_eq!((echelon.rank(), echelon.free().len()), (5, 4));
-        let (x, s) = (random(9), random(5));
-        let mut masked = x.clone();
-        for (s, row) in s.iter().zip(&rows) {
-            for (y, m) in masked.iter_mut().zip(row) {
-                *y = residue::add(*y, residue::mul(*s, *m, P1), P1);
-            }
+        let mut rows: Vec<Vec<u32>> = (0..5).map(|_| dice.row(9)[..9].to_vec()).collect();
+        let all: Vec<&[u32]> = rows.iter().map(|row| &row[..]).collect();
+        let vectors = null_vectors(&all, P1, 3, &mut dice);
+        assert_eq!(vectors.len(), 3);
+        for v in &vectors {
+            assert!(v.iter().all(|x| *x < P1) && v.iter().any(|x| *x != 0));
+            assert!(rows.iter().all(|row| product(row, v, P1) == 0));
+            assert_ne!(product(&dice.row(9)[..9], v, P1), 0);
         }
-        assert_ne!(x, masked);
-        assert_eq!(echelon.remainder(&x, 4), echelon.remainder(&masked, 4));
-        assert_ne!(echelon.remainder(&x, 4), [0; 4]);
-        assert_eq!(echelon.remainder(&rows[2], 4), [0; 4]);
+        // A row that depends on others changes nothing.
+        rows[4] = rows[3].clone();
+        let all: Vec<&[u32]> = rows.iter().map(|row| &row[..]).collect();
+        for v in null_vectors(&all, P1, 2, &mut dice) {
+            assert!(rows.iter().all(|row| product(row, &v, P1) == 0));
+        }
+        let square: Vec<&[u32]> = rows.iter().map(|row| &row[..5]).collect();
+        assert!(null_vectors(&square, P1, 1, &mut dice).is_empty());
     }
 
     #[test]

@@ -216,6 +216,24 @@ fn score_lengths(lengths: &[(usize, usize)], truth: &Truth) -> (Measure, Verdict
     )
 }
 
+impl Outcome {
+    /// For comparing outcomes: what was recovered beyond chance, or a statistic against its bound.
+    pub fn strength(&self) -> f64 {
+        match &self.measure {
+            Measure::Tokens(tokens) => tokens.top1.rate - tokens.chance,
+            Measure::Bags { recall, chance, .. } => recall.rate - chance,
+            Measure::Recovered { rate, chance, .. } => rate.rate - chance,
+            Measure::Game { advantage, .. } => *advantage,
+            Measure::Statistic { value, bound, .. } => value.abs() / bound,
+        }
+    }
+
+    /// Whether it is about tokens, and not a game or a statistic.
+    pub fn is_about_tokens(&self) -> bool {
+        matches!(self.measure, Measure::Tokens(_) | Measure::Bags { .. })
+    }
+}
+
 fn verdict(rate: Rate, chance: f64) -> Verdict {
     if rate.exact().0 <= chance {
         Verdict::AtChance

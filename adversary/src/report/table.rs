@@ -29,13 +29,22 @@ pub fn plain(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// For each scheme, the attack that found most.
+/// For each scheme, what found most: among attacks on tokens, and among all others.
 pub fn summary(report: &Report) -> String {
-    let best = schemes(report).into_iter().filter_map(|scheme| {
-        let of_scheme = report.outcomes.iter().filter(|o| o.scheme == scheme);
-        best(of_scheme.filter(|o| content(o))).cloned()
-    });
-    plain(&best.collect::<Vec<_>>())
+    let strongest: Vec<Outcome> = strongest(report).into_iter().cloned().collect();
+    plain(&strongest)
+}
+
+fn strongest(report: &Report) -> Vec<&Outcome> {
+    let of_scheme = |scheme: String| {
+        [true, false].into_iter().filter_map(move |about_tokens| {
+            let of = |o: &&Outcome| {
+                o.scheme == scheme && content(o) && o.is_about_tokens() == about_tokens
+            };
+            best(report.outcomes.iter().filter(of))
+        })
+    };
+    schemes(report).into_iter().flat_map(of_scheme).collect()
 }
 
 /// Writes report.md and outcomes.json.
@@ -70,12 +79,8 @@ pub fn markdown(report: &Report) -> String {
         100.0 * sizes.unigram,
         report.seconds,
     );
-    text.push_str("## The attack that found most\n\n");
-    let strongest = schemes(report).into_iter().filter_map(|scheme| {
-        let of_scheme = report.outcomes.iter().filter(|o| o.scheme == scheme);
-        best(of_scheme.filter(|o| content(o)))
-    });
-    push_table(&mut text, strongest);
+    text.push_str("## What found most\n\nOn tokens, and among games and statistics.\n\n");
+    push_table(&mut text, strongest(report).into_iter());
     text.push_str("\n![Recovery by scheme and attack](recovery.svg)\n\n");
     text.push_str(
         "![Recovery by layer](layers.svg)\n\n![Recovery of ReMO by rank](remo-rank.svg)\n\n",
@@ -90,15 +95,30 @@ pub fn markdown(report: &Report) -> String {
         }
         text.push('\n');
     }
+    text.push_str(
+        "## Every attack\n\nEach at the rows where it found most; `outcomes.json` has all.\n\n",
+    );
     for scheme in schemes(report) {
-        let _ = write!(text, "## {scheme}\n\n");
-        push_table(
-            &mut text,
-            report.outcomes.iter().filter(|o| o.scheme == scheme),
-        );
+        let _ = write!(text, "### {scheme}\n\n");
+        push_table(&mut text, by_attack(report, &scheme).into_iter());
         text.push('\n');
     }
     text
+}
+
+/// Of each attack on a scheme, the outcome that found most.
+fn by_attack<'r>(report: &'r Report, scheme: &str) -> Vec<&'r Outcome> {
+    let of_scheme = || report.outcomes.iter().filter(|o| o.scheme == scheme);
+    let mut names: Vec<&str> = Vec::new();
+    for outcome in of_scheme() {
+        if !names.contains(&outcome.attack) {
+            names.push(outcome.attack);
+        }
+    }
+    names
+        .iter()
+        .filter_map(|name| best(of_scheme().filter(|o| o.attack == *name)))
+        .collect()
 }
 
 fn push_table<'o>(text: &mut String, outcomes: impl Iterator<Item = &'o Outcome>) {
@@ -163,7 +183,7 @@ fn found(measure: &Measure) -> String {
             interval.0, interval.1, won.trials
         ),
         Measure::Statistic { what, value, bound } => {
-            format!("{what}: {value:.2}, chance is below {bound}")
+            format!("{what}: {value:.2}; chance: at most {bound}")
         }
         Measure::Recovered { what, rate, chance } => format!(
             "{what}: {:.1} % [{}] of {}; chance {:.1} %",

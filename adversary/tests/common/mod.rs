@@ -68,7 +68,7 @@ impl Lab {
             effort: Effort {
                 matched_rows: 10,
                 epochs: 8,
-                ..Effort::default()
+                public_rows: 1024,
             },
         };
         attacks::run_all(&attacks, &scene, truth, &|| ())
