@@ -152,7 +152,6 @@ impl View {
     }
 
     fn of_host(scheme: String, capture: &Capture, host: &HostRecord) -> Self {
-        let shared = |rows: &Vec<Vec<u32>>| Arc::new(rows.clone());
         let public = host.public_rows.iter();
         let begins: Vec<usize> = capture.facts.begins.iter().map(|b| *b as usize).collect();
         let lm_head = host.sends.iter().map(|send| send.projection).max();
@@ -161,7 +160,7 @@ impl View {
             rows: host
                 .rows
                 .iter()
-                .map(|(p, rows)| (*p, Rows::Residues(shared(rows))))
+                .map(|(p, rows)| (*p, Rows::Residues(Arc::clone(rows))))
                 .collect(),
             public: public
                 .map(|(p, rows)| (*p, PublicRows::of_masks(rows.clone())))

@@ -25,7 +25,7 @@ pub const ATTACK: Attack = Attack {
 /// Candidates computed together.
 const BLOCK: usize = 256;
 /// Distance of unit vectors, squared, that counts as a match: products in f32 agree far better.
-const MATCH: f64 = 1e-5;
+const MATCH: f64 = 1e-6;
 /// Positions without a match before the search narrows.
 const PATIENCE: usize = 2;
 /// Candidates tried then.
@@ -57,9 +57,10 @@ impl Comparison {
                 row
             }
             Self::Outside(q) => {
-                let x = DMatrix::from_vec(row.len(), 1, row);
+                // RMSNorm made the length sqrt(k).
+                let x = DMatrix::from_vec(row.len(), 1, row) / (q.nrows() as f64).sqrt();
                 let outside = &x - q * q.tr_mul(&x);
-                normalised(outside.data.into())
+                outside.data.into()
             }
         }
     }
@@ -72,10 +73,11 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
         let Some(rows) = scene.view.of(projection) else {
             continue;
         };
-        tasks.push((layer, rows, Comparison::Direct));
-        tasks.push((layer, rows, Comparison::Sorted));
         if let Some(PublicRows::Floats(m_pub)) = scene.view.public.get(&projection) {
             tasks.push((layer, rows, Comparison::Outside(m_pub.transpose().qr().q())));
+        } else {
+            tasks.push((layer, rows, Comparison::Direct));
+            tasks.push((layer, rows, Comparison::Sorted));
         }
     }
     let findings = tasks.par_iter().map(|(layer, rows, comparison)| {

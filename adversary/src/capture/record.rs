@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::keystream::{SEED_BYTES, expand_rows};
@@ -34,7 +35,7 @@ pub struct HostRecord {
     /// Rows of set-up that came as residues, by projection: public rows.
     pub public_rows: BTreeMap<usize, Vec<Vec<u32>>>,
     /// Rows since set-up by projection, in order of arrival; each k residues modulo P1, then k modulo P2.
-    pub rows: BTreeMap<usize, Vec<Vec<u32>>>,
+    pub rows: BTreeMap<usize, Arc<Vec<Vec<u32>>>>,
     /// Requests since set-up.
     pub sends: Vec<Send>,
 }
@@ -289,7 +290,8 @@ impl HostRecord {
         });
         if wanted(projection) {
             let rows = rows(path, entry, widths[projection])?;
-            self.rows.entry(projection).or_default().extend(rows);
+            // Nobody else holds them yet.
+            Arc::make_mut(self.rows.entry(projection).or_default()).extend(rows);
         }
         Ok(())
     }

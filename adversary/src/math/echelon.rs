@@ -10,7 +10,6 @@ const PARALLEL: usize = 1 << 16;
 
 /// A matrix modulo p in reduced row echelon form: a one in each pivot column, nothing else there.
 pub struct Echelon {
-    p: u32,
     /// (rank, k)
     rows: Vec<Vec<u32>>,
     pivots: Vec<usize>,
@@ -50,7 +49,6 @@ impl Echelon {
         rows.truncate(pivots.len());
         let free = (0..k).filter(|c| pivots.binary_search(c).is_err());
         Self {
-            p,
             free: free.collect(),
             rows,
             pivots,

@@ -124,6 +124,8 @@ async fn make(dir: &Path, args: &ReportArgs) -> Result<Report, AdversaryError> {
         lab.game(masking, args.trials, temporary.path(), &mut report)
             .await?;
         lab.tamper(masking, &mut report).await?;
+        let seconds = begun.elapsed().as_secs();
+        eprintln!("{masking}: captured and attacked, {seconds} s so far");
     }
     report.seconds = begun.elapsed().as_secs_f64();
     Ok(report)
@@ -299,7 +301,7 @@ fn attacks_on(view: &View, recorded: bool) -> Vec<&'static Attack> {
     } else if rows.starts_with("remo modulo q") {
         ["nearest", "null-space", "lattice"].into()
     } else if rows.starts_with("remo in floats") {
-        ["nearest", "null-space"].into()
+        ["nearest", "null-space", "vocabulary"].into()
     } else {
         [
             "nearest",

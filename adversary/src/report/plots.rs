@@ -93,7 +93,11 @@ fn colour(outcome: &Outcome) -> RGBColor {
 
 /// Best token attack at each layer, for each recorded scheme and two baselines.
 fn layers(report: &Report, path: &Path) -> Drawn {
-    let shown = |scheme: &String| !scheme.starts_with("additive") && !scheme.contains("rank");
+    let shown = |scheme: &String| {
+        let hidden = ["additive", "mixed", "remo modulo q"];
+        !hidden.iter().any(|start| scheme.starts_with(start))
+            && (!scheme.contains("rank") || scheme.ends_with("rank 0.5"))
+    };
     let series = schemes(report)
         .into_iter()
         .filter(shown)
@@ -158,6 +162,8 @@ fn chart(path: &Path, title: &str, x_label: &str, series: &[Series]) -> Drawn {
     };
     let (low, high) = (xs().fold(f64::INFINITY, f64::min), xs().fold(0.0, f64::max));
     let low = if low.is_finite() { low } else { 0.0 };
+    // One a layer, and none between two.
+    let x_labels = if high > 1.0 { high as usize + 1 } else { 10 };
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
@@ -168,10 +174,14 @@ fn chart(path: &Path, title: &str, x_label: &str, series: &[Series]) -> Drawn {
         .configure_mesh()
         .x_desc(x_label)
         .y_desc("share of tokens")
+        .light_line_style(TRANSPARENT)
+        .x_labels(x_labels)
         .draw()?;
     for (i, (label, points)) in series.iter().enumerate() {
         let colour = Palette99::pick(i).to_rgba();
-        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(4);
+        // Points that coincide stay visible around each other.
+        let size = 3 + 2 * (series.len() - i) as u32;
+        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(size);
         chart
             .draw_series(line)?
             .label(label.as_str())
