@@ -1,13 +1,10 @@
 //! Captures that are cut short, mixed or of another model: the program says what to do, and does not panic.
 
-#[allow(dead_code, reason = "shared between test programs")]
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Lab, fixture_dir};
+use crate::common::{CACHE_HOME, Lab, fixture_dir};
 use serde_json::Value;
 use talaria_adversary::commands::game;
 use talaria_host_cvm::{Masking, Prompt};
@@ -194,6 +191,63 @@ async fn every_defect_of_a_capture_is_named() {
         labels["format"] = 9.into()
     });
     refused(&model, &capture, &["format 9", "capture again"]);
+}
+
+#[test]
+fn a_capture_and_an_attack_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, others) = (dir.path().join("own"), dir.path().join("others"));
+    fs::write(&own, "a b c\n\nd e f g\n").unwrap();
+    fs::write(&others, "one two three four five six seven\n").unwrap();
+    let (model, out) = (fixture_dir(MODEL), dir.path().join("capture"));
+    let capture = |out: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_talaria-adversary"));
+        command.args(["capture", "--masking", "remo", "--max-new-tokens", "20"]);
+        command
+            .arg("--model")
+            .arg(&model)
+            .arg("--prompts")
+            .arg(&others);
+        command.arg("--own-prompts").arg(&own).arg("--out").arg(out);
+        command
+            .env("XDG_CACHE_HOME", CACHE_HOME)
+            .output()
+            .expect("the program starts")
+    };
+    let output = capture(&out);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let output = attack(
+        &model,
+        &out,
+        &["--attack", "null-space", "--attack", "traffic"],
+    );
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let lines: Vec<&str> = stdout
+        .lines()
+        .filter(|line| line.contains("null space, exact"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{stdout}");
+    assert!(
+        lines.iter().all(|line| line.contains("top-1 100.00 %")),
+        "{stdout}"
+    );
+    assert!(
+        lines.iter().all(|line| line.ends_with("RECOVERED")),
+        "{stdout}"
+    );
+
+    let again = capture(&out);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("give --out another directory"));
 }
 
 #[test]

@@ -1,10 +1,7 @@
 //! Attacks work where they should, and find nothing where nothing is to be found: on what hosts of the real system
 //! recorded, and on baselines simulated from it.
 
-#[allow(dead_code, reason = "shared between test programs")]
-mod common;
-
-use common::{Lab, SEED, assert_at_chance, assert_recovers};
+use crate::common::{Lab, SEED, assert_at_chance, assert_recovers};
 use talaria_adversary::attacks::tamper;
 use talaria_adversary::baselines::{additive, gelo, permutation, remo};
 use talaria_adversary::commands::{asks, game};

@@ -117,7 +117,9 @@ fn config(masking: Masking) -> CvmConfig {
     }
 }
 
-/// One compilation of the payload for all tests.
+/// Where programs look for their caches: one compilation of the payload for all tests.
+pub const CACHE_HOME: &str = env!("CARGO_TARGET_TMPDIR");
+
 fn cache_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+    Path::new(CACHE_HOME).join("talaria")
 }

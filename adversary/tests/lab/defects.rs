@@ -1,13 +1,10 @@
 //! Planted defects: masks made wrong on purpose, each of which an attack must find, and right ones, in which none may
 //! find anything. Rows are those of random tokens at qkv of layer 0, masked here.
 
-#[allow(dead_code, reason = "shared between test programs")]
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use common::{Lab, SEED, assert_at_chance, assert_recovers};
+use crate::common::{Lab, SEED, assert_at_chance, assert_recovers};
 use talaria_adversary::dice::Dice;
 use talaria_adversary::metrics::score::{Request, Truth};
 use talaria_adversary::metrics::{Outcome, Verdict};
