@@ -86,6 +86,13 @@ pub async fn attack(args: AttackArgs) -> Result<(), AdversaryError> {
     };
     let attacks: Vec<&'static Attack> = ATTACKS.into_iter().filter(wanted).collect();
     let outcomes = attack_views(&copy, &capture, &attacks, args.seed);
+    if outcomes.is_empty() {
+        return Err(AdversaryError::Mismatch(format!(
+            "{} holds nothing that these attacks can use: inversion needs --own-prompts, ind-game and averaging a \
+             capture with --game and two prompts of one length",
+            args.capture.display()
+        )));
+    }
     let text = match args.json {
         true => serde_json::to_string_pretty(&outcomes)
             .map_err(|error| AdversaryError::malformed(&args.capture, error.to_string()))?,

@@ -125,6 +125,18 @@ impl Rows {
         }
     }
 
+    /// Row `i` (k,) as numbers modulo P1 alone, centred: small integers stand out more than modulo q.
+    pub fn reals_modulo_p1(&self, i: usize) -> Vec<f64> {
+        match self {
+            Self::Residues(rows) => {
+                let first = &rows[i][..rows[i].len() / 2];
+                let below = |r: u32| if r > P1 / 2 { f64::from(P1) } else { 0.0 };
+                first.iter().map(|r| f64::from(*r) - below(*r)).collect()
+            }
+            Self::Floats(_) => self.reals(i),
+        }
+    }
+
     /// Residues, where the scheme has them.
     pub fn residues(&self) -> Option<&[Vec<u32>]> {
         match self {
@@ -294,11 +306,4 @@ fn both(views: &[View], scheme: String) -> View {
 pub fn to_residues(integers: &[i64]) -> Vec<u32> {
     let half = |p: u32| integers.iter().map(move |x| residue::from_i64(*x, p));
     half(P1).chain(half(P2)).collect()
-}
-
-/// The integers of a row whose magnitudes are below P1 / 2, from its residues modulo P1.
-pub fn small_integers(row: &[u32]) -> Vec<i64> {
-    let first = &row[..row.len() / 2];
-    let centred = |r: &u32| i64::from(*r) - if *r > P1 / 2 { i64::from(P1) } else { 0 };
-    first.iter().map(centred).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! *Source:* docs/protocol.md, (11.17). *Input:* requests that the attacker sent again and again; their first row, at the
 //! embedding and at qkv of layer 0, is known and always the same. *Method:* the mean of what the host received, as
-//! integers modulo q, against the row itself: what is random averages out, what is fixed stays. *Metric:* correlation
+//! integers modulo q and modulo P1 alone, against the row itself: what is random averages out, what is fixed stays. *Metric:* correlation
 //! times the root of the row's length, a standard normal at chance. *Breaks:* no masking, masks with a mean (noise
 //! without a mask, few bits). *Chance:* below 5.5.
 
@@ -71,12 +71,19 @@ fn deviation(scene: &Scene<'_>, projection: usize, token: u32, sends: &[usize]) 
                 .collect()
         }
     };
-    let mut mean = vec![0.0; k];
-    for send in sends {
-        mean.iter_mut()
-            .zip(rows.reals(*send))
-            .for_each(|(m, x)| *m += x);
-    }
-    let found = correlation(&mean, &hidden);
-    found.is_finite().then(|| found * (k as f64).sqrt())
+    let readings: [&dyn Fn(usize) -> Vec<f64>; 2] =
+        [&|send| rows.reals(send), &|send| rows.reals_modulo_p1(send)];
+    let found = readings.map(|reading| {
+        let mut mean = vec![0.0; k];
+        for send in sends {
+            mean.iter_mut()
+                .zip(reading(*send))
+                .for_each(|(m, x)| *m += x);
+        }
+        correlation(&mean, &hidden) * (k as f64).sqrt()
+    });
+    found
+        .into_iter()
+        .filter(|z| z.is_finite())
+        .max_by(|a, b| a.abs().total_cmp(&b.abs()))
 }

@@ -2,8 +2,8 @@
 //!
 //! *Source:* IND-CPA. *Input:* many requests, each one of two prompts of equal length that the attacker chose; half of
 //! them it sent itself and knows which was which. *Method:* at the first position where the prompts differ, rows as
-//! centred integers: (a) the nearer of the means of known requests; (b) ridge regression on the side, where rows are
-//! short enough. *Metric:* advantage over requests of others. *Breaks:* no masking, masks that are not uniform, both
+//! centred integers: (a) the nearer of the means of known requests, modulo q and modulo P1 alone; (b) ridge regression
+//! on the side, where rows are short enough; (c) (a) on functions that public rows do not reach. *Metric:* advantage over requests of others. *Breaks:* no masking, masks that are not uniform, both
 //! hosts of shares, and remo where the row is projected first. *Chance:* advantage 0.
 
 use nalgebra::DMatrix;
@@ -54,6 +54,9 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
         }
         let reals = |row: usize| normalised(rows.reals(row));
         findings.push(scene.finding("two prompts, means", projection, game.by_means(&reals)));
+        let modulo_p1 = |row: usize| normalised(rows.reals_modulo_p1(row));
+        let sides = game.by_means(&modulo_p1);
+        findings.push(scene.finding("two prompts, means modulo P1", projection, sides));
         if scene.copy.features(projection) <= MAX_FEATURES
             && let Some(sides) = game.by_ridge(&reals)
         {

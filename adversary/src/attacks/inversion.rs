@@ -1,7 +1,7 @@
 //! Learned inversion.
 //!
 //! *Source:* Song and Raghunathan, 2020 (arXiv 2004.00053); ridge regression and a small network. *Input:* rows at qkv of
-//! every layer in requests that the attacker sent through the same system, with their tokens. *Method:* a map from rows,
+//! every layer in requests that the attacker sent through the same system, with their tokens. *Method:* a map from rows modulo P1,
 //! scaled to length 1, to the token's embedding, fitted on these pairs; for a row of another request, the vocabulary's
 //! embedding with the largest cosine to what the map gives. Ridge at every layer, a network with one hidden layer at
 //! the first and the last. *Metric:* top-1. *Breaks:* no masking, fixed permutations, narrow float masks; deeper layers
@@ -67,7 +67,7 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
 /// Rows (n,k), each scaled to length sqrt(k).
 fn matrix(rows: &Rows, wanted: impl ExactSizeIterator<Item = usize>) -> DMatrix<f64> {
     let count = wanted.len();
-    let all: Vec<f64> = wanted.flat_map(|row| normalised(rows.reals(row))).collect();
+    let all: Vec<f64> = wanted.flat_map(|row| normalised(rows.reals_modulo_p1(row))).collect();
     let k = all.len() / count.max(1);
     DMatrix::from_row_iterator(count, k, all.into_iter().map(|x| x * (k as f64).sqrt()))
 }
