@@ -67,7 +67,9 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
 /// Rows (n,k), each scaled to length sqrt(k).
 fn matrix(rows: &Rows, wanted: impl ExactSizeIterator<Item = usize>) -> DMatrix<f64> {
     let count = wanted.len();
-    let all: Vec<f64> = wanted.flat_map(|row| normalised(rows.reals_modulo_p1(row))).collect();
+    let all: Vec<f64> = wanted
+        .flat_map(|row| normalised(rows.reals_modulo_p1(row)))
+        .collect();
     let k = all.len() / count.max(1);
     DMatrix::from_row_iterator(count, k, all.into_iter().map(|x| x * (k as f64).sqrt()))
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use statrs::distribution::{Beta, ContinuousCDF};
 
 /// Chance that one interval misses the truth: small, as a report holds hundreds of them.
-pub const SIGNIFICANCE: f64 = 1e-4;
+pub const SIGNIFICANCE: f64 = 1e-5;
 
 /// Quantile of the standard normal for 95 %.
 const Z_95: f64 = 1.959_964;
@@ -45,7 +45,12 @@ impl Rate {
 
     /// The exact interval (Clopper and Pearson, 1934) that misses the truth with at most [`SIGNIFICANCE`].
     pub fn exact(&self) -> (f64, f64) {
-        clopper_pearson(self.hits, self.trials, SIGNIFICANCE)
+        self.missing_with(SIGNIFICANCE)
+    }
+
+    /// The exact interval that misses the truth with at most `miss`.
+    pub fn missing_with(&self, miss: f64) -> (f64, f64) {
+        clopper_pearson(self.hits, self.trials, miss)
     }
 
     /// Whether the trials agree with success at this rate.

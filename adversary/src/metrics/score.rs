@@ -73,7 +73,7 @@ pub enum Measure {
         won: Rate,
         /// `2 * rate - 1`.
         advantage: f64,
-        /// Of the advantage, exact, missing the truth with at most 1e-4.
+        /// Of the advantage, exact, missing the truth with at most [`SIGNIFICANCE`](super::SIGNIFICANCE).
         interval: (f64, f64),
     },
     /// A number that uniform residues keep below a bound.

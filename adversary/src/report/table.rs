@@ -67,7 +67,7 @@ pub fn markdown(report: &Report) -> String {
         "# What a GPU host learns\n\nModel: {}. {} requests of others with {} rows; {} of the attacker's own with {} \
          rows; {} trials of the game of two prompts. Guessing uniformly hits {:.3} % of rows, always the most frequent \
          token {:.1} %, by unigram frequencies {:.1} %. Made in {:.0} s.\n\nIntervals are 95 % (Wilson); a verdict of \
-         `at chance` means that the exact interval that misses with 10^-4 holds chance.\n\n",
+         `at chance` means that the exact interval that misses with 10^-5 holds chance.\n\n",
         report.model,
         sizes.others.0,
         sizes.others.1,

@@ -36,7 +36,7 @@ fn texts() -> Vec<talaria_adversary::capture::Ask> {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    asks(&lines(OWN_PROMPTS, 24), &lines(OTHER_PROMPTS, 6), 12)
+    asks(&lines(OWN_PROMPTS, 24), &lines(OTHER_PROMPTS, 8), 12)
 }
 
 #[tokio::test(flavor = "multi_thread")]
