@@ -2,6 +2,9 @@
 //! an attack must find.
 
 use std::sync::{Arc, Mutex};
+use talaria_adversary::statistics::{
+    any_repeated, correlation_of_mean, predicted_points, rank, small_differences, worst_deviation,
+};
 use talaria_arithmetic::{
     PRIMES, keystream,
     module_lwe::{LANES, PARAMETERS, Parameters, PublicPolynomials, Secret, mint_block},
@@ -13,10 +16,6 @@ use talaria_host_gpu::{
     scheduler::rows::ClaimBody,
 };
 use talaria_tests::{
-    attacks::{
-        any_repeated, correlation_of_mean, predicted_points, rank, small_differences,
-        worst_deviation,
-    },
     golden::{golden, model_dir},
     system::{Setup, ids_request},
 };

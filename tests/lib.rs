@@ -3,7 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod attacks;
 pub mod golden;
 pub mod native;
 pub mod system;

@@ -1,9 +1,13 @@
-//! Attacks on masks of module-LWE, on rows as a host sees them, and what each finds where masks are broken.
+//! Statistics of rows as a host sees them, and what each finds where masks are broken. Attacks and the end-to-end
+//! tests look through these.
 //!
 //! All work on rows of residues (k modulo P1, then k modulo P2). "At chance" is what uniform residues give.
 
 use std::collections::HashSet;
+
 use talaria_arithmetic::{PRIMES, module_lwe::Parameters, residue};
+
+use crate::math::echelon::{Echelon, power};
 
 /// Low bits of a residue that are uniform exactly, for both primes: `p - 1` is a multiple of 2^24.
 const UNIFORM_BITS: u32 = 24;
@@ -39,25 +43,8 @@ pub fn any_repeated(rows: &[Vec<u32>]) -> bool {
 
 /// Rank modulo P1 of the first `size` columns of `size` rows.
 pub fn rank(rows: &[Vec<u32>], size: usize) -> usize {
-    let p = PRIMES[0];
-    let mut rows: Vec<Vec<u32>> = rows[..size].iter().map(|r| r[..size].to_vec()).collect();
-    let mut rank = 0;
-    for column in 0..size {
-        let Some(pivot) = (rank..size).find(|r| rows[*r][column] != 0) else {
-            continue;
-        };
-        rows.swap(rank, pivot);
-        let inverse = power(rows[rank][column], u64::from(p) - 2, p);
-        let (above, below) = rows.split_at_mut(rank + 1);
-        for row in below {
-            let factor = residue::mul(row[column], inverse, p);
-            for (x, y) in row.iter_mut().zip(&above[rank]).skip(column) {
-                *x = residue::sub(*x, residue::mul(factor, *y, p), p);
-            }
-        }
-        rank += 1;
-    }
-    rank
+    let rows = rows[..size].iter().map(|r| r[..size].to_vec()).collect();
+    Echelon::of(rows, PRIMES[0]).rank()
 }
 
 /// Difference attack: the share of elements in which two sends of the same row differ by less than two bounds of
@@ -91,7 +78,8 @@ pub fn correlation_of_mean(sends: &[Vec<u32>], hidden: &[u32]) -> f64 {
     )
 }
 
-fn correlation(a: &[f64], b: &[f64]) -> f64 {
+/// Pearson correlation of two vectors of one length.
+pub fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
     let dot = |x: &[f64], mx: f64, y: &[f64], my: f64| -> f64 {
@@ -140,18 +128,6 @@ pub fn predicted_points(
 
 fn reversed(i: usize, degree: usize) -> usize {
     i.reverse_bits() >> (usize::BITS - degree.trailing_zeros())
-}
-
-fn power(mut base: u32, mut exponent: u64, p: u32) -> u32 {
-    let mut result = 1;
-    while exponent > 0 {
-        if exponent & 1 == 1 {
-            result = residue::mul(result, base, p);
-        }
-        base = residue::mul(base, base, p);
-        exponent >>= 1;
-    }
-    result
 }
 
 fn halves(row: &[u32]) -> [&[u32]; 2] {

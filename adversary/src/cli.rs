@@ -1,0 +1,126 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use talaria_host_cvm::Masking;
+use talaria_wire::manifest::WeightFormat;
+
+use crate::attacks::ATTACKS;
+
+/// What a GPU host can learn from the rows that it receives: captures, attacks, and a report that compares every
+/// masking with chance.
+#[derive(Debug, Parser)]
+#[command(name = "talaria-adversary", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run prompts through the real system over loopback and keep what its GPU hosts saw, with the true tokens apart.
+    Capture(CaptureArgs),
+    /// Attack a capture and compare what is recovered with chance.
+    Attack(AttackArgs),
+    /// Capture every masking, run every attack, write a table and plots.
+    Report(ReportArgs),
+}
+
+/// Flags of `capture`.
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// How rows are masked.
+    #[arg(long, value_name = "SCHEME", value_parser = masking())]
+    pub masking: Masking,
+    /// Text file with a prompt a line, to be attacked.
+    #[arg(long, value_name = "FILE")]
+    pub prompts: PathBuf,
+    /// Text file with a prompt a line that the attacker sends itself and knows: attacks learn from these.
+    #[arg(long, value_name = "FILE")]
+    pub own_prompts: Option<PathBuf>,
+    /// Directory for the capture.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Tokens of each reply.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_new_tokens: u32,
+    /// Instead of the prompts of the file one after the other: its first two, which must have one length in tokens,
+    /// this many times in random order, half of them the attacker's own. For ind-game and averaging.
+    #[arg(long, value_name = "TRIALS", value_parser = clap::value_parser!(u32).range(32..), conflicts_with = "own_prompts")]
+    pub game: Option<u32>,
+    /// Rank of remo as a fraction of a row's length.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = unit_fraction)]
+    pub remo_rank: f32,
+    /// Integer format of the weights.
+    #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
+    pub weights: WeightFormat,
+    /// Seed of the random order of --game.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Flags of `attack`.
+#[derive(Debug, Args)]
+pub struct AttackArgs {
+    /// The checkpoint that was captured.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// What `capture` wrote.
+    #[arg(long, value_name = "DIR")]
+    pub capture: PathBuf,
+    /// Only these attacks; may be given more than once.
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ATTACKS.map(|attack| attack.name)))]
+    pub attack: Vec<String>,
+    /// Integer format of the weights that were captured.
+    #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
+    pub weights: WeightFormat,
+    /// Print one JSON array instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Seed of the attacks' own randomness.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Hugging Face directory; the bundled demo model if not given.
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Directory for the table and the plots.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Trials of the game of two prompts, for each masking.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(32..))]
+    pub trials: u32,
+    /// Seed of attacks and baselines; masks are always fresh.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+fn masking() -> impl TypedValueParser<Value = Masking> {
+    PossibleValuesParser::new(Masking::ALL.map(Masking::name))
+        .try_map(|name| name.parse::<Masking>())
+}
+
+fn weights() -> impl TypedValueParser<Value = WeightFormat> {
+    PossibleValuesParser::new(["int16", "int8"]).map(|name| match name.as_str() {
+        "int8" => WeightFormat::Int8,
+        _ => WeightFormat::Int16,
+    })
+}
+
+fn unit_fraction(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(x) if x > 0.0 && x <= 1.0 => Ok(x),
+        _ => Err("expected a number above 0 and at most 1".into()),
+    }
+}

@@ -1,0 +1,7 @@
+//! The lab against the real system: attacks work where they should and find nothing elsewhere, planted defects are
+//! found, broken captures are refused.
+
+mod captures;
+mod common;
+mod defects;
+mod measured;
