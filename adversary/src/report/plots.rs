@@ -16,7 +16,7 @@ use crate::metrics::{Measure, Outcome, Verdict};
 /// # Errors
 /// The file system's.
 pub fn write(report: &Report, out: &Path) -> Result<(), AdversaryError> {
-    let draw = |name: &str, draw: &dyn Fn(&Path) -> Result<(), Box<dyn std::error::Error>>| {
+    let draw = |name: &str, draw: &dyn Fn(&Path) -> Drawn| {
         let path = out.join(name);
         draw(&path).map_err(|error| AdversaryError::Plot {
             message: error.to_string(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::Report;
-use crate::attacks::best;
+use crate::attacks::{ATTACKS, best};
 use crate::error::AdversaryError;
 use crate::metrics::score::Tokens;
 use crate::metrics::{Measure, Outcome, Verdict};
@@ -95,6 +95,12 @@ pub fn markdown(report: &Report) -> String {
         }
         text.push('\n');
     }
+    text.push_str("## Attacks\n\n| attack | breaks | at chance |\n|---|---|---|\n");
+    for attack in ATTACKS {
+        let (name, breaks, chance) = (attack.name, attack.breaks, attack.chance);
+        let _ = writeln!(text, "| {name} | {breaks} | {chance} |");
+    }
+    text.push('\n');
     text.push_str(
         "## Every attack\n\nEach at the rows where it found most; `outcomes.json` has all.\n\n",
     );

@@ -99,7 +99,7 @@ pub fn assert_at_chance(outcomes: &[Outcome]) {
             Measure::Bags { recall, chance, .. } => recall.missing_with(MISS).0 <= *chance,
             Measure::Game { won, .. } => {
                 let (low, high) = won.missing_with(MISS);
-                low <= 0.5 && 0.5 <= high
+                (low..=high).contains(&0.5)
             }
             _ => outcome.verdict == Verdict::AtChance,
         };
