@@ -263,7 +263,7 @@ impl Wasm {
         &mut self,
         name: &str,
     ) -> Result<TypedFunc<P, R>> {
-        Ok(self.instance.get_typed_func(&mut self.store, name)?)
+        self.instance.get_typed_func(&mut self.store, name)
     }
 
     fn prepare(&mut self, set: usize, secrets: usize) -> Result<()> {

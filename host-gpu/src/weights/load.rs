@@ -204,11 +204,7 @@ pub fn survey_dir(
     for matrix in &layout.matrices {
         let mut plane_l1 = 0;
         matrix.quantise(format, bar.budget(), &mut |block| {
-            plane_l1 = block
-                .scales
-                .iter()
-                .map(|s| s.plane_l1)
-                .fold(plane_l1, u64::max);
+            plane_l1 = plane_l1.max(block.plane_l1(matrix.k));
             bar.advance(matrix, block.bytes());
             Ok(())
         })?;

@@ -52,6 +52,12 @@ impl Block<'_> {
         self.planes.into_iter().filter(|plane| !plane.is_empty())
     }
 
+    /// The largest sum of magnitudes of an output of k weights, in one plane.
+    pub fn plane_l1(&self, k: usize) -> u64 {
+        let outputs = self.planes().flat_map(|plane| plane.chunks(k));
+        outputs.map(quantise::l1).max().unwrap_or(0)
+    }
+
     /// Bytes of all planes.
     pub fn bytes(&self) -> u64 {
         self.planes().map(|plane| plane.len() as u64).sum()

@@ -56,7 +56,7 @@ pub fn split(values: &[f32], exponent: i16, planes: [&mut [i8]; 2]) -> u64 {
 }
 
 /// Sum of magnitudes.
-fn l1(plane: &[i8]) -> u64 {
+pub fn l1(plane: &[i8]) -> u64 {
     let sum = |part: &[i8]| {
         part.iter()
             .map(|w| u32::from(w.unsigned_abs()))
