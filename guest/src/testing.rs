@@ -24,6 +24,9 @@ use talaria_wire::manifest::{
 /// Given the products of all hosts.
 type Tamper = dyn FnMut(&mut Vec<Vec<u32>>);
 
+/// A minted mask and its correction.
+type MaskRow = (Vec<u32>, Vec<u32>);
+
 /// Hosts that multiply with int16 weights kept as i32, and what they saw.
 pub struct TestWorld {
     pub manifest: Manifest,
@@ -35,7 +38,7 @@ pub struct TestWorld {
     /// Changes answers before the payload gets them.
     pub tamper: Box<Tamper>,
     /// Rows of minted masks that were not drawn yet, by projection: mask and correction.
-    pub supply: HashMap<u32, VecDeque<(Vec<u32>, Vec<u32>)>>,
+    pub supply: HashMap<u32, VecDeque<MaskRow>>,
     /// A and R_pub of a projection, once they were needed.
     public: HashMap<u32, [PublicPolynomials; 2]>,
     pub quarantined: Vec<u32>,

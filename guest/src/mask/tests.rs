@@ -79,7 +79,7 @@ fn the_embedding_is_exact_under_every_scheme() {
 fn rounding_is_exact_at_the_bounds() {
     let mut world = TestWorld::new();
     for weights in &mut world.weights {
-        let signs = (0..).map(|i: usize| if i % 3 == 0 { -1 } else { 1 });
+        let signs = (0..).map(|i: usize| if i.is_multiple_of(3) { -1 } else { 1 });
         weights[1] = signs.take(weights[1].len()).map(|s| s * 32639).collect();
     }
     let ready = world.ready(Scheme::ModuleLwe);
