@@ -58,7 +58,12 @@ async fn build(source: PathBuf) -> Result<Vec<u8>, LocalError> {
 
 fn published(source: &Path) -> Result<String, LocalError> {
     let file = source.join(PUBLISHED);
-    let text = std::fs::read_to_string(&file).map_err(|e| LocalError::File(file.clone(), e))?;
+    let text = std::fs::read_to_string(&file).map_err(|e| {
+        LocalError::Mismatch(format!(
+            "{}: {e}; give the directory of Talaria's sources with --source",
+            file.display()
+        ))
+    })?;
     let hash = text.split_whitespace().next().unwrap_or_default();
     let fits = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
     fits.then(|| hash.to_ascii_lowercase()).ok_or_else(|| {
@@ -110,7 +115,8 @@ mod tests {
     #[test]
     fn the_published_hash_is_read_or_refused() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(published(dir.path()), Err(LocalError::File(..))));
+        let error = published(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("--source"), "{error}");
         let hash = "0123456789abcdef".repeat(4);
         for (text, fits) in [
             (format!("{hash}  payload.wasm\n"), true),
