@@ -70,6 +70,11 @@ impl Sealed {
         })
     }
 
+    /// Seals and opens nothing any more.
+    pub fn give_up(&mut self) {
+        self.broken = true;
+    }
+
     fn unless_broken<T>(
         &mut self,
         run: impl FnOnce(&mut TransportState) -> Result<T, ChannelError>,
