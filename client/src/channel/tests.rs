@@ -249,7 +249,7 @@ fn a_key_that_was_not_verified_gets_nothing() {
     let mut impostor = Impostor(Some(answer.to_vec()), vec![]);
     let verified = verified(other.borrow().channel.public_key());
     let refused = Channel::connect(&verified, &mut impostor).err();
-    let handshake = Error::Connection(ConnectionError::Handshake);
+    let handshake = Error::<Infallible>::Connection(ConnectionError::Handshake);
     assert_eq!(refused.map(|e| e.to_string()), Some(handshake.to_string()));
     let lengths: Vec<_> = impostor.1.iter().map(Vec::len).collect();
     assert_eq!(
@@ -257,7 +257,6 @@ fn a_key_that_was_not_verified_gets_nothing() {
         [HANDSHAKE_BYTES],
         "nothing but the first message was sent"
     );
-    assert!(matches!(handshake, Error::<Infallible>::Connection(_)));
 }
 
 #[test]
@@ -524,13 +523,14 @@ fn a_payload_that_breaks_the_protocol_is_not_listened_to() {
         message: String::new(),
     }
     .to_bytes();
+    let (token, failed) = (&token[..], &failed[..]);
     let cases: [(&str, Vec<(u32, &[u8])>); 4] = [
-        ("a stream that never was", vec![(1, &token)]),
-        ("no event", vec![(0, &[9, 9])]),
-        ("more after the end", vec![(0, &failed), (0, &token)]),
+        ("a stream that never was", vec![(1, token)]),
+        ("no event", vec![(0, &[9, 9][..])]),
+        ("more after the end", vec![(0, failed), (0, token)]),
         (
             "more than there is room for",
-            vec![(0, &token); WINDOW as usize + 1],
+            vec![(0, token); WINDOW as usize + 1],
         ),
     ];
     for (name, messages) in cases {
@@ -547,7 +547,7 @@ fn a_payload_that_breaks_the_protocol_is_not_listened_to() {
         let broken = ConnectionError::Broken(ChannelError::Protocol);
         assert_eq!(receive(last), Err(broken), "{name}");
         let closed = ConnectionError::Broken(ChannelError::Closed);
-        assert_eq!(receive(&(0, &token)), Err(closed), "{name}");
+        assert_eq!(receive(&(0, token)), Err(closed), "{name}");
         assert_eq!(
             client.request(request(&[1], 1)).err(),
             Some(closed),

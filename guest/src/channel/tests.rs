@@ -1,5 +1,6 @@
 //! A client that keeps to the protocol, or not, against the payload's end and a tiny model.
 
+use proptest::prelude::*;
 use std::collections::HashMap;
 use std::rc::Rc;
 use talaria_wire::channel::{
@@ -508,4 +509,56 @@ fn keys_are_drawn_and_not_chosen_by_anyone() {
     let frame = sealed.seal(0, &message).unwrap().remove(0);
     let refused = channel_a.deliver(replayed, &frame, &mut world);
     assert_eq!(refused, Err(Refusal::Frame));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// A client that has the right keys and says anything: it loses its connection at most.
+    #[test]
+    fn fuzz_authenticated_client(
+        said in prop::collection::vec((0_u32..3, any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..12),
+    ) {
+        let (mut channel, mut world) = channel();
+        let mut other = Client::connect(&mut channel, &mut world);
+        other.ask(&mut channel, &mut world, 0, &[7, 7], 3);
+        let mut client = Client::connect(&mut channel, &mut world);
+        let messages = [
+            ToPayload::Request(request(&[1, 2, 3], 2)),
+            ToPayload::Credit(1),
+            ToPayload::Cancel,
+        ];
+        let mut refused = false;
+        for (stream, at, to, last) in said {
+            let mut content = messages[at.index(3)].to_bytes();
+            let at = at.index(content.len());
+            content[at] = to;
+            let fragment = talaria_wire::channel::Fragment { stream, last, content };
+            let frame = client.sealed.seal_fragment(&fragment).unwrap();
+            let taken = channel.deliver(client.connection, &frame, &mut world);
+            let expected = if refused { Refusal::Unknown } else { Refusal::Frame };
+            prop_assert!(taken.is_ok() && !refused || taken == Err(expected));
+            refused |= taken.is_err();
+            channel.step(&mut world).unwrap();
+        }
+        channel.close(client.connection);
+        while channel.is_busy() {
+            channel.step(&mut world).unwrap();
+        }
+        let heard = other.hear(&mut channel).into_iter().map(|(_, event)| event);
+        expect_reply(&heard.collect::<Vec<_>>(), &[7, 7], 3);
+        prop_assert!(channel.engine.is_idle() && channel.routes.is_empty());
+    }
+
+    /// A host that delivers anything gets nothing started.
+    #[test]
+    fn fuzz_host(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..8)) {
+        let (mut channel, mut world) = channel();
+        for frame in frames {
+            let client = Client::connect(&mut channel, &mut world);
+            let refused = channel.deliver(client.connection, &frame, &mut world);
+            prop_assert_eq!(refused, Err(Refusal::Frame));
+            prop_assert!(channel.open(&frame, &mut world).is_err());
+        }
+        prop_assert!(channel.connections.is_empty() && channel.engine.is_idle());
+    }
 }
