@@ -330,10 +330,10 @@ impl channel_export::Guest for Payload {
         }
     }
 
-    fn progress() -> channel_export::Progress {
+    fn progress() -> channel_export::Work {
         let progress = with_channel(|channel| (channel.is_busy(), channel.pending()));
         let (busy, pending) = progress.unwrap_or_default();
-        channel_export::Progress { busy, pending }
+        channel_export::Work { busy, pending }
     }
 
     fn poll(connection: u64, most: u32) -> Result<Vec<Vec<u8>>, channel_export::Refusal> {
