@@ -524,7 +524,8 @@ fn a_payload_that_breaks_the_protocol_is_not_listened_to() {
     }
     .to_bytes();
     let (token, failed) = (&token[..], &failed[..]);
-    let cases: [(&str, Vec<(u32, &[u8])>); 4] = [
+    type Said<'a> = (u32, &'a [u8]);
+    let cases: [(&str, Vec<Said>); 4] = [
         ("a stream that never was", vec![(1, token)]),
         ("no event", vec![(0, &[9, 9][..])]),
         ("more after the end", vec![(0, failed), (0, token)]),
@@ -537,7 +538,7 @@ fn a_payload_that_breaks_the_protocol_is_not_listened_to() {
         let (mut client, mut payload) = with_payload();
         let (_stream, _) = client.request(request(&[1], 1)).unwrap();
         let (last, before) = messages.split_last().unwrap();
-        let mut receive = |(stream, message): &(u32, &[u8])| {
+        let mut receive = |(stream, message): &Said| {
             client.receive(&payload.seal(*stream, message).unwrap()[0])
         };
         assert!(
