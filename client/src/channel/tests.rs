@@ -538,9 +538,8 @@ fn a_payload_that_breaks_the_protocol_is_not_listened_to() {
         let (mut client, mut payload) = with_payload();
         let (_stream, _) = client.request(request(&[1], 1)).unwrap();
         let (last, before) = messages.split_last().unwrap();
-        let mut receive = |(stream, message): &Said| {
-            client.receive(&payload.seal(*stream, message).unwrap()[0])
-        };
+        let mut receive =
+            |(stream, message): &Said| client.receive(&payload.seal(*stream, message).unwrap()[0]);
         assert!(
             before.iter().all(|message| receive(message).is_ok()),
             "{name}"
