@@ -8,7 +8,7 @@ fn help_names_the_subcommands() {
         .arg("--help")
         .output();
     let help = String::from_utf8(output.expect("it starts").stdout).expect("UTF-8");
-    for subcommand in ["demo", "run", "bench"] {
+    for subcommand in ["demo", "run", "masking", "payload", "bench"] {
         assert!(help.contains(subcommand), "{subcommand} in {help}");
     }
 }

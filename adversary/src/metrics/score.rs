@@ -175,6 +175,22 @@ impl Outcome {
             Measure::Statistic { .. } => None,
         }
     }
+
+    /// For comparing outcomes: what was recovered beyond chance, or a statistic against its bound.
+    pub fn strength(&self) -> f64 {
+        match &self.measure {
+            Measure::Tokens(tokens) => tokens.top1.rate - tokens.chance,
+            Measure::Bags { recall, chance, .. } => recall.rate - chance,
+            Measure::Recovered { rate, chance, .. } => rate.rate - chance,
+            Measure::Game { advantage, .. } => *advantage,
+            Measure::Statistic { value, bound, .. } => value.abs() / bound,
+        }
+    }
+
+    /// Whether it is about tokens, and not a game or a statistic.
+    pub fn is_about_tokens(&self) -> bool {
+        matches!(self.measure, Measure::Tokens(_) | Measure::Bags { .. })
+    }
 }
 
 /// Which guesses about requests of others were right.
@@ -214,24 +230,6 @@ fn score_lengths(lengths: &[(usize, usize)], truth: &Truth) -> (Measure, Verdict
         Measure::Recovered { what, rate, chance },
         verdict(rate, chance),
     )
-}
-
-impl Outcome {
-    /// For comparing outcomes: what was recovered beyond chance, or a statistic against its bound.
-    pub fn strength(&self) -> f64 {
-        match &self.measure {
-            Measure::Tokens(tokens) => tokens.top1.rate - tokens.chance,
-            Measure::Bags { recall, chance, .. } => recall.rate - chance,
-            Measure::Recovered { rate, chance, .. } => rate.rate - chance,
-            Measure::Game { advantage, .. } => *advantage,
-            Measure::Statistic { value, bound, .. } => value.abs() / bound,
-        }
-    }
-
-    /// Whether it is about tokens, and not a game or a statistic.
-    pub fn is_about_tokens(&self) -> bool {
-        matches!(self.measure, Measure::Tokens(_) | Measure::Bags { .. })
-    }
 }
 
 fn verdict(rate: Rate, chance: f64) -> Verdict {
