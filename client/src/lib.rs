@@ -1,11 +1,12 @@
 //! The user's side of Talaria: [`verify`] checks offline, against a [`policy`], what a confidential VM
-//! proves about itself.
+//! proves about itself; [`channel`] talks to the payload of a VM that was verified, and to nothing else.
 //!
 //! Verification is pure: no network, no clock, no file. Time, policy and evidence are arguments, so the same
 //! arguments give the same verdict anywhere. docs/attestation.md lists every step.
 
 #![forbid(unsafe_code)]
 
+pub mod channel;
 pub mod cli;
 pub mod hex_array;
 pub mod policy;

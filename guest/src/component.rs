@@ -1,5 +1,5 @@
-//! The component: generated bindings on one side, [`Engine`] and [`Ingest`] on the other. The only file that
-//! sees the bindings.
+//! The component: generated bindings on one side, [`Engine`], [`Channel`] and [`Ingest`] on the other. The only
+//! file that sees the bindings.
 
 #![allow(
     unsafe_code,
@@ -7,6 +7,7 @@
 )]
 
 use crate::{
+    channel::{Channel, Refusal},
     engine::{self, Engine, Prompt, Request, StepError},
     mask::{self, Batch, MaskedRows, Shipment},
     ops::Heads,
@@ -18,7 +19,8 @@ use crate::{
 };
 use bindings::{
     exports::talaria::payload::{
-        engine as engine_export, minting, rehearsal as rehearsal_export, setup as setup_export,
+        channel as channel_export, engine as engine_export, minting, rehearsal as rehearsal_export,
+        setup as setup_export,
     },
     talaria::payload::{mask_supply, weighted},
     wasi::random::random,
@@ -112,10 +114,13 @@ unsafe extern "Rust" fn __getrandom_v03_custom(
 enum State {
     Fresh,
     Ingesting(Box<Ingest>),
-    Ready {
-        ready: Rc<Ready>,
-        engine: Box<Engine>,
-    },
+    Ready { ready: Rc<Ready>, serving: Serving },
+}
+
+/// Who may open sessions. Never both: what a client asks and is answered must not leave as plaintext.
+enum Serving {
+    Host(Box<Engine>),
+    Clients(Box<Channel>),
 }
 
 thread_local! {
@@ -127,12 +132,41 @@ thread_local! {
 }
 
 const NOT_READY: &str = "set-up is not finished";
+const NO_CHANNEL: &str = "no channel was begun";
 const NOT_BEGUN: &str = "no rehearsal was begun";
 
+const SEALED: &str = "this instance serves a channel: its sessions are sealed";
+
+/// For sessions of the host.
 fn with_engine<T>(run: impl FnOnce(&mut Engine) -> Result<T, String>) -> Result<T, String> {
     STATE.with_borrow_mut(|state| match state {
-        State::Ready { engine, .. } => run(engine),
+        State::Ready { serving, .. } => match serving {
+            Serving::Host(engine) => run(engine),
+            Serving::Clients(_) => Err(SEALED.into()),
+        },
         _ => Err(NOT_READY.into()),
+    })
+}
+
+/// For what concerns no session.
+fn with_any_engine<T>(run: impl FnOnce(&Engine) -> Result<T, String>) -> Result<T, String> {
+    STATE.with_borrow(|state| match state {
+        State::Ready { serving, .. } => match serving {
+            Serving::Host(engine) => run(engine),
+            Serving::Clients(channel) => run(channel.engine()),
+        },
+        _ => Err(NOT_READY.into()),
+    })
+}
+
+/// For clients.
+fn with_channel<T>(run: impl FnOnce(&mut Channel) -> T) -> Option<T> {
+    STATE.with_borrow_mut(|state| match state {
+        State::Ready {
+            serving: Serving::Clients(channel),
+            ..
+        } => Some(run(channel)),
+        _ => None,
     })
 }
 
@@ -145,7 +179,8 @@ fn become_ready(ready: Ready) -> Result<setup_export::Summary, String> {
         hosts: ready.masking.hosts() as u32,
         leaks: ready.masking.leaks(),
     };
-    STATE.set(State::Ready { ready, engine });
+    let serving = Serving::Host(engine);
+    STATE.set(State::Ready { ready, serving });
     Ok(summary)
 }
 
@@ -186,11 +221,11 @@ impl setup_export::Guest for Payload {
     }
 
     fn fetch_public_rows(projection: u32, first: u32, rows: u32) -> Result<Vec<u32>, String> {
-        with_engine(|engine| engine.fetch_public_rows(projection, first, rows, &mut Imports))
+        with_any_engine(|engine| engine.fetch_public_rows(projection, first, rows, &mut Imports))
     }
 
     fn check_public_rows(projection: u32, first: u32, kept: Vec<u32>) -> Result<bool, String> {
-        with_engine(|engine| engine.check_public_rows(projection, first, kept))
+        with_any_engine(|engine| engine.check_public_rows(projection, first, kept))
     }
 
     fn snapshot() -> Result<Vec<u8>, String> {
@@ -229,16 +264,12 @@ impl engine_export::Guest for Payload {
     fn step() -> Result<Vec<engine_export::Event>, engine_export::StepError> {
         let stepped = with_engine(|engine| Ok(engine.step(&mut Imports)));
         let stepped = stepped.map_err(engine_export::StepError::Internal)?;
-        let events = stepped.map_err(|error| match error {
-            StepError::Integrity => engine_export::StepError::Integrity,
-            StepError::Host(message) => engine_export::StepError::Host(message),
-            StepError::Internal(message) => engine_export::StepError::Internal(message),
-        })?;
+        let events = stepped.map_err(engine_export::StepError::from)?;
         Ok(events.into_iter().map(engine_export::Event::from).collect())
     }
 
     fn count() -> engine_export::Counters {
-        let counters = with_engine(|engine| Ok(engine.counters())).unwrap_or_default();
+        let counters = with_any_engine(|engine| Ok(engine.counters())).unwrap_or_default();
         engine_export::Counters {
             projections: counters.projections,
             rows: counters.rows,
@@ -260,6 +291,76 @@ impl engine_export::Guest for Payload {
             plain: glimpse.plain,
             hosts: glimpse.hosts,
         })
+    }
+}
+
+impl channel_export::Guest for Payload {
+    fn begin() -> Result<Vec<u8>, String> {
+        STATE.with_borrow_mut(|state| match core::mem::replace(state, State::Fresh) {
+            State::Ready { ready, serving } => {
+                let (serving, begun) = begin_channel(serving);
+                *state = State::Ready { ready, serving };
+                begun
+            }
+            other => {
+                *state = other;
+                Err(NOT_READY.into())
+            }
+        })
+    }
+
+    fn open(handshake: Vec<u8>) -> Result<channel_export::Opened, channel_export::Refusal> {
+        let opened = with_channel(|channel| channel.open(&handshake, &mut Imports));
+        let (connection, answer) = opened.ok_or(channel_export::Refusal::NotBegun)??;
+        Ok(channel_export::Opened {
+            connection,
+            answer: answer.to_vec(),
+        })
+    }
+
+    fn deliver(connection: u64, frame: Vec<u8>) -> Result<(), channel_export::Refusal> {
+        let taken = with_channel(|channel| channel.deliver(connection, &frame, &mut Imports));
+        Ok(taken.ok_or(channel_export::Refusal::NotBegun)??)
+    }
+
+    fn step() -> Result<(), channel_export::StepError> {
+        match with_channel(|channel| channel.step(&mut Imports)) {
+            Some(stepped) => stepped.map_err(channel_export::StepError::from),
+            None => Err(channel_export::StepError::Internal(NO_CHANNEL.into())),
+        }
+    }
+
+    fn progress() -> channel_export::Work {
+        let progress = with_channel(|channel| (channel.is_busy(), channel.pending()));
+        let (busy, pending) = progress.unwrap_or_default();
+        channel_export::Work { busy, pending }
+    }
+
+    fn poll(connection: u64, most: u32) -> Result<Vec<Vec<u8>>, channel_export::Refusal> {
+        let sealed = with_channel(|channel| channel.poll(connection, most as usize));
+        Ok(sealed.ok_or(channel_export::Refusal::NotBegun)??)
+    }
+
+    fn close(connection: u64) {
+        let _ = with_channel(|channel| channel.close(connection));
+    }
+}
+
+/// The engine goes to the channel for good, unless the host has sessions with it.
+fn begin_channel(serving: Serving) -> (Serving, Result<Vec<u8>, String>) {
+    match serving {
+        Serving::Host(engine) if !engine.is_idle() => {
+            let active = "sessions of the host are active: close them first";
+            (Serving::Host(engine), Err(active.into()))
+        }
+        Serving::Host(engine) => {
+            let channel = Box::new(Channel::new(*engine, &mut Imports));
+            begin_channel(Serving::Clients(channel))
+        }
+        Serving::Clients(channel) => {
+            let key = channel.public_key().to_vec();
+            (Serving::Clients(channel), Ok(key))
+        }
     }
 }
 
@@ -387,6 +488,27 @@ impl From<engine_export::Request> for Request {
             stop: request.stop,
             ignore_eos: request.ignore_eos,
             logits_digest: request.logits_digest,
+        }
+    }
+}
+
+impl From<StepError> for engine_export::StepError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Integrity => Self::Integrity,
+            StepError::Host(message) => Self::Host(message),
+            StepError::Internal(message) => Self::Internal(message),
+        }
+    }
+}
+
+impl From<Refusal> for channel_export::Refusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy => Self::Busy,
+            Refusal::Handshake => Self::Handshake,
+            Refusal::Frame => Self::Frame,
+            Refusal::Unknown => Self::Unknown,
         }
     }
 }

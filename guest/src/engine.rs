@@ -21,7 +21,7 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, rc::Rc};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 pub use crate::chat_template::Message;
 
@@ -209,6 +209,7 @@ impl Engine {
                 eos.clone()
             },
             remaining,
+            held: false,
             logits_digest: request.logits_digest.then(Sha256::new),
         };
         let id = self.next_id;
@@ -226,12 +227,13 @@ impl Engine {
         let ids = match prompt {
             Prompt::Ids(ids) => ids,
             Prompt::Text(text) => encode(&Zeroizing::new(text), true)?,
-            Prompt::Chat(messages) => {
+            Prompt::Chat(mut messages) => {
                 if self.tokenizer.is_none() {
                     return Err(OpenError::NoTokenizer);
                 }
                 let template = self.template.as_ref().ok_or(OpenError::NoTemplate)?;
                 let text = template.render(&messages, true);
+                messages.iter_mut().for_each(|m| m.content.zeroize());
                 encode(
                     &Zeroizing::new(text.map_err(|e| OpenError::Invalid(e.to_string()))?),
                     false,
@@ -279,6 +281,13 @@ impl Engine {
         self.sessions.remove(&session);
     }
 
+    /// Passes a session over until it is no longer held. Unknown ids are none.
+    pub fn hold(&mut self, session: u32, held: bool) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.held = held;
+        }
+    }
+
     /// One forward pass. No events: nothing is active, or only prompts were processed
     /// ([`Engine::is_idle`] tells).
     pub fn step(&mut self, world: &mut dyn World) -> Result<Vec<(u32, Event)>, StepError> {
@@ -296,6 +305,11 @@ impl Engine {
     /// Whether no session is active.
     pub fn is_idle(&self) -> bool {
         self.sessions.is_empty()
+    }
+
+    /// Whether a step would bring any session on.
+    pub fn is_busy(&self) -> bool {
+        self.sessions.values().any(|session| !session.held)
     }
 
     fn forward(&mut self, world: &mut dyn World) -> Result<Vec<(u32, Event)>, StepError> {
@@ -364,6 +378,7 @@ impl Engine {
             .range(waiting)
             .chain(self.sessions.range(served));
         let (decoding, prefilling): (Vec<_>, Vec<_>) = in_turn
+            .filter(|(_, session)| !session.held)
             .map(|(id, session)| (*id, session.pending.len()))
             .partition(|(_, pending)| *pending == 1);
         for (id, pending) in decoding.into_iter().chain(prefilling) {

@@ -7,8 +7,9 @@
 //! From the bottom: [`ops`] (structural operations), [`fixed_point`] (rows as integers), [`mask`] and
 //! [`check`] (what leaves and what comes back), [`projection`] (one product with a weight matrix),
 //! [`models`] (a forward pass), [`session`] and [`engine`] (continuous batching), [`setup`] (the weight pass
-//! that must come before).
+//! that must come before), [`channel`] (requests and replies sealed between the client and here).
 
+pub mod channel;
 pub mod chat_template;
 pub mod check;
 #[cfg(target_family = "wasm")]
@@ -26,7 +27,8 @@ pub mod sampling;
 pub mod session;
 pub mod setup;
 pub mod stop;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+#[allow(missing_docs, reason = "for tests of this crate and of the client")]
+pub mod testing;
 pub mod tokenizer;
 pub mod world;

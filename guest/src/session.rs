@@ -56,6 +56,8 @@ pub struct Session {
     pub(crate) stop_tokens: Vec<u32>,
     /// Tokens still to sample.
     pub(crate) remaining: u32,
+    /// Passed over: nobody takes what it would bring.
+    pub(crate) held: bool,
     pub(crate) logits_digest: Option<Sha256>,
 }
 

@@ -96,6 +96,12 @@ pub fn manifest() -> Manifest {
     }
 }
 
+impl Default for TestWorld {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl TestWorld {
     pub fn new() -> Self {
         let manifest = manifest();

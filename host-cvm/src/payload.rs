@@ -24,7 +24,8 @@ const IMPORTS: [&str; 2] = [
     "talaria:payload/mask-supply@0.1.0",
     "talaria:payload/weighted@0.1.0",
 ];
-const EXPORTS: [&str; 4] = [
+const EXPORTS: [&str; 5] = [
+    "talaria:payload/channel@0.1.0",
     "talaria:payload/engine@0.1.0",
     "talaria:payload/minting@0.1.0",
     "talaria:payload/rehearsal@0.1.0",

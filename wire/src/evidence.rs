@@ -7,7 +7,8 @@
 //! {
 //!   "format": 1,
 //!   "claims": { "nonce": "...", "channel_public_key": "...", "payload_sha256": "...",
-//!               "model_digest": "...", "masking_digest": "...", "host_configuration_digest": "..." },
+//!               "model_digest": "...", "masking": "module-lwe 512x5", "host_configuration_digest": "...",
+//!               "receipt_public_key": "..." },
 //!   "attestation": { "sev-snp": { "report": "...", "certificates": ["...", "..."] } }
 //! }
 //! ```
@@ -33,6 +34,9 @@ pub const MAX_CERTIFICATES: usize = 3;
 
 /// Longest DER certificate a reader accepts, in bytes; AMD's take 1.3 to 1.7 KB.
 pub const MAX_CERTIFICATE_BYTES: usize = 8 << 10;
+
+/// Longest name of a masking scheme a reader accepts, in bytes.
+pub const MAX_MASKING_BYTES: usize = 64;
 
 /// Bytes of the user data that SEV-SNP and TDX sign.
 pub const REPORT_DATA_BYTES: usize = 64;
@@ -60,12 +64,14 @@ pub struct Claims {
     /// The model as measured by the payload ([`crate::digest`]).
     #[serde(with = "hex::serde")]
     pub model_digest: [u8; 32],
-    /// SHA-256 of the masking scheme with its parameters.
-    #[serde(with = "hex::serde")]
-    pub masking_digest: [u8; 32],
+    /// The masking scheme with its parameters, as the payload names it: `shares`, `module-lwe 512x5`.
+    pub masking: String,
     /// SHA-256 of the CVM host's configuration.
     #[serde(with = "hex::serde")]
     pub host_configuration_digest: [u8; 32],
+    /// Ed25519 key with which the payload signs receipts ([`crate::receipt`]).
+    #[serde(with = "hex::serde")]
+    pub receipt_public_key: [u8; 32],
 }
 
 impl Claims {
@@ -82,18 +88,20 @@ impl Claims {
             channel_public_key,
             payload_sha256,
             model_digest,
-            masking_digest,
+            masking,
             host_configuration_digest,
+            receipt_public_key,
         } = self;
         let mut hasher = Sha512::new();
         hasher.update(DOMAIN);
         for claim in [
-            nonce,
+            &nonce[..],
             channel_public_key,
             payload_sha256,
             model_digest,
-            masking_digest,
+            masking.as_bytes(),
             host_configuration_digest,
+            receipt_public_key,
         ] {
             hasher.update((claim.len() as u64).to_le_bytes());
             hasher.update(claim);
@@ -257,6 +265,11 @@ impl Evidence {
         if evidence.format != FORMAT {
             return Err(EvidenceError::Format(evidence.format));
         }
+        at_most(
+            "masking",
+            evidence.claims.masking.as_bytes(),
+            MAX_MASKING_BYTES,
+        )?;
         match &evidence.attestation {
             Attestation::SevSnp(snp) => snp.validate()?,
             Attestation::Tdx(tdx) => at_most("quote", &tdx.quote, MAX_QUOTE_BYTES)?,

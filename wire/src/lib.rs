@@ -1,12 +1,18 @@
 //! What travels between machines: the model [`manifest`], its [`digest`], the gRPC service of a GPU
-//! host (feature `grpc`), and what a CVM proves about itself (feature `evidence`). No policy, no secrets.
+//! host (feature `grpc`), what a CVM proves about itself (feature `evidence`), and the channel between client
+//! and payload with the receipts that it can bring (feature `channel`). No policy; the keys of a channel are its
+//! only secrets.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "channel")]
+pub mod channel;
 pub mod digest;
 #[cfg(feature = "evidence")]
 pub mod evidence;
 pub mod manifest;
+#[cfg(feature = "channel")]
+pub mod receipt;
 
 #[cfg(feature = "grpc")]
 #[allow(

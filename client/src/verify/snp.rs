@@ -10,7 +10,7 @@ mod report;
 mod roots;
 mod tcb;
 #[cfg(test)]
-pub(super) mod test_ca;
+pub(crate) mod test_ca;
 #[cfg(test)]
 mod tests;
 

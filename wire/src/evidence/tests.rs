@@ -6,8 +6,9 @@ fn claims() -> Claims {
         channel_public_key: [1; 32],
         payload_sha256: [2; 32],
         model_digest: [3; 32],
-        masking_digest: [4; 32],
+        masking: "shares".into(),
         host_configuration_digest: [5; 32],
+        receipt_public_key: [6; 32],
     }
 }
 
@@ -33,7 +34,7 @@ fn report_data_is_what_its_formula_says() {
     // Computed apart from this code, by Python's hashlib over the formula.
     assert_eq!(
         hex::encode(claims().report_data()),
-        "90ed42ef9a3dd6c7ec322b617e4372b3c2954d22bcdd5848056e6178dd7dd8b291d60303c8419ee132b8823181de84681ab3e9726b9b0a1f7d0100123472ad76"
+        "d6b486c8b7448c69f3ae6f1a7f2f86b2b412730aba353f2f1f77f467c75cbd9faaa58be7eeecef6aae7a292c70e7f41a153c004c353d3b2d4b919e0b41758800"
     );
 }
 

@@ -1,0 +1,255 @@
+//! The channel's end inside the payload: requests come in sealed, replies go out sealed, and the host around
+//! carries frames that it cannot read.
+//!
+//! A [`Channel`] takes the engine over, so that nothing of what is asked or answered can leave by another way.
+//! What travels is defined in [`talaria_wire::channel`]; docs/channel.md states the protocol.
+
+mod connection;
+mod stream;
+mod translate;
+
+use connection::Connection;
+use std::collections::BTreeMap;
+use stream::Stream;
+use talaria_wire::channel::{
+    HANDSHAKE_BYTES, KEY_BYTES,
+    message::{Event, Failure, Request, ToPayload},
+    noise::{self, StaticKey},
+};
+use zeroize::Zeroize;
+
+use crate::{
+    engine::{Engine, OpenError, StepError},
+    world::{World, fresh_seed},
+};
+
+/// Most connections of an instance at a time. Messages under way take at most 64 * 4 MiB = 256 MiB of its
+/// 4 GiB (`MAX_MESSAGE_BYTES` each), beside 1.5 GiB of caches (`engine::CACHE_BUDGET`).
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// Most of these that have had no frame opened yet: answering a first message costs two key agreements and
+/// needs no key, so whoever sends many must not take all the room.
+pub const MAX_HANDSHAKES: usize = 32;
+
+/// Why the host's call came to nothing. Says nothing of what is inside the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Too many connections, or too many without a frame so far.
+    #[error("too many connections: close some")]
+    Busy,
+    /// The first message is none of this version to this key.
+    #[error("the handshake was refused")]
+    Handshake,
+    /// The frame is not the next one of this connection; the connection is closed.
+    #[error("a frame was refused, and its connection closed")]
+    Frame,
+    /// No such connection, or not any more.
+    #[error("there is no such connection")]
+    Unknown,
+}
+
+/// The key, the connections made to it, and the engine that answers.
+pub struct Channel {
+    engine: Engine,
+    key: StaticKey,
+    connections: BTreeMap<u64, Connection>,
+    next_connection: u64,
+    /// Connection and stream of each session of the engine.
+    routes: BTreeMap<u32, (u64, u32)>,
+}
+
+impl Channel {
+    /// Draws the static key. It never leaves.
+    pub fn new(engine: Engine, world: &mut dyn World) -> Self {
+        Self {
+            engine,
+            key: StaticKey::new(fresh_seed(world)),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            routes: BTreeMap::new(),
+        }
+    }
+
+    /// For the evidence (X25519).
+    pub fn public_key(&self) -> &[u8; KEY_BYTES] {
+        self.key.public()
+    }
+
+    /// The engine, for what concerns no session.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Answers the first message of a handshake; the connection's id and the answer.
+    pub fn open(
+        &mut self,
+        handshake: &[u8],
+        world: &mut dyn World,
+    ) -> Result<(u64, [u8; HANDSHAKE_BYTES]), Refusal> {
+        let without_frame = self.connections.values().filter(|c| !c.is_proven()).count();
+        if self.connections.len() >= MAX_CONNECTIONS || without_frame >= MAX_HANDSHAKES {
+            return Err(Refusal::Busy);
+        }
+        let (sealed, answer) = noise::respond(&self.key, fresh_seed(world), handshake)
+            .map_err(|_| Refusal::Handshake)?;
+        let id = self.next_connection;
+        self.next_connection += 1;
+        self.connections.insert(id, Connection::new(sealed));
+        Ok((id, answer))
+    }
+
+    /// Takes the next frame of a connection. Refused: the connection is closed, and its sessions with it.
+    pub fn deliver(
+        &mut self,
+        connection: u64,
+        frame: &[u8],
+        world: &mut dyn World,
+    ) -> Result<(), Refusal> {
+        let end = self.connections.get_mut(&connection);
+        let end = end.ok_or(Refusal::Unknown)?;
+        let acted = match end.open(frame) {
+            Ok(None) => Ok(()),
+            Ok(Some((stream, message))) => self.act(connection, stream, message, world),
+            Err(_) => Err(Refusal::Frame),
+        };
+        if acted.is_err() {
+            self.close(connection);
+        }
+        acted
+    }
+
+    fn act(
+        &mut self,
+        connection: u64,
+        stream: u32,
+        message: ToPayload,
+        world: &mut dyn World,
+    ) -> Result<(), Refusal> {
+        let end = self.connections.get_mut(&connection);
+        let end = end.ok_or(Refusal::Unknown)?;
+        match message {
+            ToPayload::Request(request) => {
+                let stream_of = end.begin(stream).ok_or(Refusal::Frame)?;
+                if let Some(session) = begin(&mut self.engine, request, stream_of, world) {
+                    self.routes.insert(session, (connection, stream));
+                }
+                Ok(())
+            }
+            ToPayload::Credit(events) => end.credit(stream, events).ok_or(Refusal::Frame),
+            ToPayload::Cancel => {
+                let session = end.cancel(stream).ok_or(Refusal::Frame)?;
+                session.into_iter().for_each(|session| self.end(session));
+                Ok(())
+            }
+        }
+    }
+
+    /// One forward pass over all sessions that have room for what it brings.
+    ///
+    /// # Errors
+    /// As the engine's. All sessions are over; their clients are told.
+    pub fn step(&mut self, world: &mut dyn World) -> Result<(), StepError> {
+        let events = self.engine.step(world).inspect_err(|error| {
+            let failed = translate::failed(error);
+            for (connection, stream) in std::mem::take(&mut self.routes).into_values() {
+                if let Some(stream) = stream_mut(&mut self.connections, connection, stream) {
+                    stream.fail(failed.clone());
+                }
+            }
+        })?;
+        for (session, event) in events {
+            let Some((connection, stream)) = self.routes.get(&session).copied() else {
+                continue;
+            };
+            let Some(stream) = stream_mut(&mut self.connections, connection, stream) else {
+                continue;
+            };
+            stream.push(event);
+            if stream.session().is_none() {
+                self.routes.remove(&session);
+            }
+            self.engine.hold(session, stream.is_full());
+        }
+        Ok(())
+    }
+
+    /// Whether [`Channel::step`] would bring any session on.
+    pub fn is_busy(&self) -> bool {
+        self.engine.is_busy()
+    }
+
+    /// Connections for which [`Channel::poll`] has frames.
+    pub fn pending(&self) -> Vec<u64> {
+        let connections = self.connections.iter();
+        connections
+            .filter(|(_, connection)| connection.has_frames())
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Seals what is there for the client, in turn over streams; at most `most` frames. Each must reach the
+    /// client, in this order.
+    pub fn poll(&mut self, connection: u64, most: usize) -> Result<Vec<Vec<u8>>, Refusal> {
+        let end = self.connections.get_mut(&connection);
+        let end = end.ok_or(Refusal::Unknown)?;
+        let Ok(frames) = end.seal(most) else {
+            self.close(connection);
+            return Err(Refusal::Unknown);
+        };
+        for (session, full) in end.sessions() {
+            self.engine.hold(session, full);
+        }
+        Ok(frames)
+    }
+
+    /// Ends a connection with its sessions. Unknown ids are none.
+    pub fn close(&mut self, connection: u64) {
+        let Some(end) = self.connections.remove(&connection) else {
+            return;
+        };
+        let sessions: Vec<_> = end.sessions().map(|(session, _)| session).collect();
+        sessions.into_iter().for_each(|session| self.end(session));
+    }
+
+    fn end(&mut self, session: u32) {
+        self.engine.close(session);
+        self.routes.remove(&session);
+    }
+}
+
+fn stream_mut(
+    connections: &mut BTreeMap<u64, Connection>,
+    connection: u64,
+    stream: u32,
+) -> Option<&mut Stream> {
+    connections.get_mut(&connection)?.stream_mut(stream)
+}
+
+/// Begins the session of a stream, or tells the client why there is none.
+fn begin(
+    engine: &mut Engine,
+    request: Request,
+    stream: &mut Stream,
+    world: &mut dyn World,
+) -> Option<u32> {
+    match engine.open(request.into(), world) {
+        Ok((session, mut prompt_ids)) => {
+            stream.begin(session, prompt_ids.len());
+            prompt_ids.zeroize();
+            Some(session)
+        }
+        Err(error) => {
+            stream.fail(Event::Failed {
+                failure: match error {
+                    OpenError::Memory { .. } => Failure::Busy,
+                    _ => Failure::Refused,
+                },
+                message: error.to_string(),
+            });
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! One request and what is still to be said about it.
+
+use std::collections::VecDeque;
+use talaria_wire::channel::{
+    WINDOW,
+    message::{Event, Usage},
+};
+use zeroize::Zeroizing;
+
+use super::translate;
+use crate::session;
+
+/// A reply under way.
+pub struct Stream {
+    /// None once it is over.
+    session: Option<u32>,
+    /// Events that may be sent before the client has taken more.
+    credit: u32,
+    /// Not sealed yet.
+    events: VecDeque<Zeroizing<Event>>,
+    usage: Usage,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            session: None,
+            credit: WINDOW,
+            events: VecDeque::new(),
+            usage: Usage {
+                prompt_tokens: 0,
+                completion_tokens: 0,
+            },
+        }
+    }
+}
+
+impl Stream {
+    pub fn begin(&mut self, session: u32, prompt_tokens: usize) {
+        self.session = Some(session);
+        self.usage.prompt_tokens = prompt_tokens as u32;
+    }
+
+    /// What a step brought.
+    pub fn push(&mut self, event: session::Event) {
+        match event {
+            session::Event::Token { .. } => self.usage.completion_tokens += 1,
+            session::Event::Finished { .. } => self.session = None,
+        }
+        let event = translate::event(event, self.usage);
+        self.events.push_back(Zeroizing::new(event));
+    }
+
+    /// There is no reply, or no more of it.
+    pub fn fail(&mut self, failed: Event) {
+        self.session = None;
+        self.events.push_back(Zeroizing::new(failed));
+    }
+
+    pub fn session(&self) -> Option<u32> {
+        self.session
+    }
+
+    /// Whether the session has to wait: a client that takes nothing gets at most this far ahead.
+    pub fn is_full(&self) -> bool {
+        self.events.len() >= WINDOW as usize
+    }
+
+    /// `None`: more than the client can have taken.
+    pub fn credit(&mut self, events: u32) -> Option<()> {
+        let credit = self.credit.checked_add(events);
+        self.credit = credit.filter(|credit| *credit <= WINDOW)?;
+        Some(())
+    }
+
+    pub fn may_send(&self) -> bool {
+        self.credit > 0 && !self.events.is_empty()
+    }
+
+    /// The next event, if it may be sent.
+    pub fn take(&mut self) -> Option<Zeroizing<Event>> {
+        self.credit = self.credit.checked_sub(1)?;
+        self.events.pop_front()
+    }
+}

@@ -1,0 +1,564 @@
+//! A client that keeps to the protocol, or not, against the payload's end and a tiny model.
+
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::rc::Rc;
+use talaria_wire::channel::{
+    Assembler, BUCKETS, MAX_STREAMS, Sealed, WINDOW,
+    message::{Event, Failure, FinishReason, Prompt, Request, Sampling, ToPayload, Usage},
+    noise::Initiating,
+};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::{session, setup::Scheme, testing::TestWorld};
+
+fn engine(world: &mut TestWorld) -> Engine {
+    Engine::new(Rc::new(world.ready(Scheme::Shares))).unwrap()
+}
+
+/// With room for replies longer than the window.
+fn world() -> TestWorld {
+    let mut world = TestWorld::new();
+    world.manifest.decoder.max_position_embeddings = 4 * WINDOW;
+    world
+}
+
+fn channel() -> (Channel, TestWorld) {
+    let mut world = world();
+    (Channel::new(engine(&mut world), &mut world), world)
+}
+
+fn request(ids: &[u32], max_new_tokens: u32) -> Request {
+    Request {
+        prompt: Prompt::Ids(ids.to_vec()),
+        sampling: Sampling::GREEDY,
+        max_new_tokens,
+        stop: vec![],
+        ignore_eos: true,
+        logits_digest: true,
+    }
+}
+
+struct Client {
+    connection: u64,
+    sealed: Sealed,
+    incoming: Assembler,
+}
+
+impl Client {
+    fn connect(channel: &mut Channel, world: &mut TestWorld) -> Self {
+        let ephemeral = fresh_seed(world);
+        let (client, hello) = Initiating::begin(channel.public_key(), ephemeral).unwrap();
+        let (connection, answer) = channel.open(&hello, world).unwrap();
+        Self {
+            connection,
+            sealed: client.finish(&answer).unwrap(),
+            incoming: Assembler::default(),
+        }
+    }
+
+    fn say(
+        &mut self,
+        channel: &mut Channel,
+        world: &mut TestWorld,
+        stream: u32,
+        message: &ToPayload,
+    ) -> Result<(), Refusal> {
+        for frame in self.sealed.seal(stream, &message.to_bytes()).unwrap() {
+            channel.deliver(self.connection, &frame, world)?;
+        }
+        Ok(())
+    }
+
+    fn ask(
+        &mut self,
+        channel: &mut Channel,
+        world: &mut TestWorld,
+        stream: u32,
+        ids: &[u32],
+        most: u32,
+    ) {
+        let request = ToPayload::Request(request(ids, most));
+        self.say(channel, world, stream, &request).unwrap();
+    }
+
+    /// What is there for this client now.
+    fn hear(&mut self, channel: &mut Channel) -> Vec<(u32, Event)> {
+        let mut heard = Vec::new();
+        for frame in channel.poll(self.connection, usize::MAX).unwrap() {
+            assert!(BUCKETS.contains(&frame.len()));
+            let fragment = self.sealed.open(&frame).unwrap();
+            let stream = fragment.stream;
+            if let Some(message) = self.incoming.push(fragment).unwrap() {
+                heard.push((stream, Event::from_bytes(&message).unwrap()));
+            }
+        }
+        heard
+    }
+}
+
+/// Tokens and logits digest of a session of the host.
+fn directly(ids: &[u32], max_new_tokens: u32) -> (Vec<u32>, Option<[u8; 32]>) {
+    let mut world = world();
+    let mut engine = engine(&mut world);
+    let request = request(ids, max_new_tokens).into();
+    engine.open(request, &mut world).unwrap();
+    let (mut tokens, mut digest) = (Vec::new(), None);
+    while !engine.is_idle() {
+        for (_, event) in engine.step(&mut world).unwrap() {
+            match event {
+                session::Event::Token { id, .. } => tokens.push(id),
+                session::Event::Finished { logits_digest, .. } => digest = logits_digest,
+            }
+        }
+    }
+    (tokens, digest)
+}
+
+fn tokens_of(events: &[Event]) -> Vec<u32> {
+    let tokens = events.iter().filter_map(|event| match event {
+        Event::Token { id, .. } => Some(*id),
+        _ => None,
+    });
+    tokens.collect()
+}
+
+fn expect_reply(events: &[Event], ids: &[u32], max_new_tokens: u32) {
+    let (tokens, logits_digest) = directly(ids, max_new_tokens);
+    assert_eq!(tokens_of(events), tokens);
+    let finished = Event::Finished {
+        reason: FinishReason::Length,
+        usage: Usage {
+            prompt_tokens: ids.len() as u32,
+            completion_tokens: tokens.len() as u32,
+        },
+        logits_digest,
+    };
+    assert_eq!(events.last(), Some(&finished));
+    assert_eq!(events.iter().filter(|event| event.ends()).count(), 1);
+}
+
+#[test]
+fn a_prompt_through_the_channel_gives_what_the_engine_gives() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    let prompt: Vec<u32> = (0..21).map(|i| i * 7 % 40).collect();
+    client.ask(&mut channel, &mut world, 0, &prompt, 12);
+    let mut reply = Vec::new();
+    while channel.is_busy() {
+        channel.step(&mut world).unwrap();
+        reply.extend(
+            client
+                .hear(&mut channel)
+                .into_iter()
+                .map(|(_, event)| event),
+        );
+    }
+    expect_reply(&reply, &prompt, 12);
+    assert!(channel.pending().is_empty());
+}
+
+#[test]
+fn streams_of_several_clients_do_not_mix() {
+    let (mut channel, mut world) = channel();
+    let mut clients = [0; 3].map(|_| Client::connect(&mut channel, &mut world));
+    let prompt = |client: usize, stream: u32| -> Vec<u32> {
+        (1..4 + stream)
+            .map(|i| (i * 5 + 11 * client as u32) % 40)
+            .collect()
+    };
+    let mut heard: HashMap<(usize, u32), Vec<Event>> = HashMap::new();
+    // Streams begin while others are under way.
+    for stream in 0..5 {
+        for (i, client) in clients.iter_mut().enumerate() {
+            client.ask(&mut channel, &mut world, stream, &prompt(i, stream), 9);
+        }
+        channel.step(&mut world).unwrap();
+    }
+    while channel.is_busy() || !channel.pending().is_empty() {
+        channel.step(&mut world).unwrap();
+        for (i, client) in clients.iter_mut().enumerate() {
+            for (stream, event) in client.hear(&mut channel) {
+                heard.entry((i, stream)).or_default().push(event);
+            }
+        }
+    }
+    assert_eq!(heard.len(), 15);
+    for ((client, stream), events) in heard {
+        expect_reply(&events, &prompt(client, stream), 9);
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_stalls_only_itself() {
+    let (mut channel, mut world) = channel();
+    let mut slow = Client::connect(&mut channel, &mut world);
+    let mut quick = Client::connect(&mut channel, &mut world);
+    slow.ask(&mut channel, &mut world, 0, &[1], 3 * WINDOW);
+    let mut heard: HashMap<u32, Vec<Event>> = HashMap::new();
+    for stream in 0..4 {
+        quick.ask(&mut channel, &mut world, stream, &[2, stream], 50);
+    }
+    while heard
+        .values()
+        .flatten()
+        .filter(|event| event.ends())
+        .count()
+        < 4
+    {
+        channel.step(&mut world).unwrap();
+        for (stream, event) in quick.hear(&mut channel) {
+            heard.entry(stream).or_default().push(event);
+        }
+    }
+    for stream in 0..4 {
+        expect_reply(&heard[&stream], &[2, stream], 50);
+    }
+    // It got ahead by the window and no further.
+    while channel.is_busy() {
+        channel.step(&mut world).unwrap();
+    }
+    let steps = channel.engine.counters().projections;
+    channel.step(&mut world).unwrap();
+    assert_eq!(channel.engine.counters().projections, steps);
+    let mut reply = slow.hear(&mut channel);
+    assert_eq!(reply.len(), WINDOW as usize);
+    // What it did not give back stays where it is.
+    while channel.is_busy() {
+        channel.step(&mut world).unwrap();
+    }
+    assert_eq!(slow.hear(&mut channel), []);
+    let mut taken = WINDOW;
+    while !reply.last().is_some_and(|(_, event)| event.ends()) {
+        let room = ToPayload::Credit(taken.min(10));
+        slow.say(&mut channel, &mut world, 0, &room).unwrap();
+        taken -= taken.min(10);
+        channel.step(&mut world).unwrap();
+        let more = slow.hear(&mut channel);
+        assert!(more.len() <= 10);
+        taken += more.len() as u32;
+        reply.extend(more);
+    }
+    let reply: Vec<_> = reply.into_iter().map(|(_, event)| event).collect();
+    expect_reply(&reply, &[1], 3 * WINDOW);
+}
+
+/// The window is the stream's: another stream of the same client goes on.
+#[test]
+fn a_stream_without_credit_stalls_only_itself() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    for stream in 0..2 {
+        client.ask(&mut channel, &mut world, stream, &[stream], 2 * WINDOW);
+    }
+    let mut heard = [Vec::new(), Vec::new()];
+    while !heard[1].last().is_some_and(Event::ends) {
+        channel.step(&mut world).unwrap();
+        for (stream, event) in client.hear(&mut channel) {
+            heard[stream as usize].push(event);
+            if stream == 1 {
+                client
+                    .say(&mut channel, &mut world, 1, &ToPayload::Credit(1))
+                    .unwrap();
+            }
+        }
+    }
+    expect_reply(&heard[1], &[1], 2 * WINDOW);
+    assert_eq!(heard[0].len(), WINDOW as usize);
+}
+
+#[test]
+fn held_sessions_wait_and_go_on_as_if_nothing_was() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    client.ask(&mut channel, &mut world, 0, &[3, 1], 10);
+    client.ask(&mut channel, &mut world, 1, &[4, 1], 10);
+    let held = *channel
+        .routes
+        .iter()
+        .find(|(_, (_, stream))| *stream == 0)
+        .unwrap()
+        .0;
+    channel.engine.hold(held, true);
+    for _ in 0..20 {
+        channel.step(&mut world).unwrap();
+    }
+    assert!(!channel.is_busy());
+    let heard = client.hear(&mut channel);
+    assert!(heard.iter().all(|(stream, _)| *stream == 1));
+    expect_reply(
+        &heard.into_iter().map(|(_, e)| e).collect::<Vec<_>>(),
+        &[4, 1],
+        10,
+    );
+
+    // `poll` found room in the stream and let it go on.
+    assert!(channel.is_busy());
+    while channel.is_busy() {
+        channel.step(&mut world).unwrap();
+    }
+    let heard = client
+        .hear(&mut channel)
+        .into_iter()
+        .map(|(_, event)| event);
+    expect_reply(&heard.collect::<Vec<_>>(), &[3, 1], 10);
+}
+
+#[test]
+fn a_refused_request_ends_its_stream_and_no_other() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    client.ask(&mut channel, &mut world, 0, &[1], 2);
+    client.ask(&mut channel, &mut world, 1, &[40], 2);
+    assert_eq!(channel.pending(), [client.connection]);
+    let heard = client.hear(&mut channel);
+    let failed = "token id 40 at position 0 is outside the vocabulary of 40";
+    let failed = Event::Failed {
+        failure: Failure::Refused,
+        message: failed.into(),
+    };
+    assert_eq!(heard, [(1, failed)]);
+    while channel.is_busy() {
+        channel.step(&mut world).unwrap();
+    }
+    let heard = client
+        .hear(&mut channel)
+        .into_iter()
+        .map(|(_, event)| event);
+    expect_reply(&heard.collect::<Vec<_>>(), &[1], 2);
+}
+
+#[test]
+fn a_lying_host_ends_every_stream_and_clients_are_told() {
+    let (mut channel, mut world) = channel();
+    let mut clients = [0; 2].map(|_| Client::connect(&mut channel, &mut world));
+    for client in &mut clients {
+        client.ask(&mut channel, &mut world, 0, &[1], 2);
+    }
+    world.tamper = Box::new(|answers| answers[0][0] ^= 1);
+    assert!(matches!(
+        channel.step(&mut world),
+        Err(StepError::Integrity)
+    ));
+    assert!(!channel.is_busy());
+    for client in &mut clients {
+        let heard = client.hear(&mut channel);
+        assert!(matches!(
+            heard[..],
+            [(
+                0,
+                Event::Failed {
+                    failure: Failure::Integrity,
+                    ..
+                }
+            )]
+        ));
+    }
+    assert!(channel.routes.is_empty());
+}
+
+#[test]
+fn cancelled_and_closed_streams_take_their_sessions_with_them() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    client.ask(&mut channel, &mut world, 0, &[1], 9);
+    client.ask(&mut channel, &mut world, 1, &[2], 9);
+    channel.step(&mut world).unwrap();
+    client
+        .say(&mut channel, &mut world, 0, &ToPayload::Cancel)
+        .unwrap();
+    assert_eq!(channel.routes.len(), 1);
+    let heard = client.hear(&mut channel);
+    assert!(
+        heard.iter().all(|(stream, _)| *stream == 1),
+        "nothing more of it"
+    );
+    // Twice, and for a stream that is over: no offence.
+    client
+        .say(&mut channel, &mut world, 0, &ToPayload::Cancel)
+        .unwrap();
+    client
+        .say(&mut channel, &mut world, 0, &ToPayload::Credit(1))
+        .unwrap();
+
+    channel.close(client.connection);
+    assert!(!channel.is_busy());
+    assert!(channel.routes.is_empty() && channel.engine.is_idle());
+    let unknown = channel.poll(client.connection, 1);
+    assert_eq!(unknown, Err(Refusal::Unknown));
+}
+
+#[test]
+fn a_client_that_breaks_the_protocol_loses_its_connection() {
+    type Break = fn(&mut Client, &mut Channel, &mut TestWorld) -> Result<(), Refusal>;
+    let breaks: [(&str, Break); 7] = [
+        ("a stream's number again", |client, channel, world| {
+            client.say(channel, world, 5, &ToPayload::Request(request(&[1], 1)))
+        }),
+        ("a lower number", |client, channel, world| {
+            client.say(channel, world, 4, &ToPayload::Request(request(&[1], 1)))
+        }),
+        ("credit for nothing", |client, channel, world| {
+            client.say(channel, world, 5, &ToPayload::Credit(1))
+        }),
+        ("a stream that never was", |client, channel, world| {
+            client.say(channel, world, 6, &ToPayload::Cancel)
+        }),
+        ("no message", |client, channel, world| {
+            let frame = client.sealed.seal(6, &[9, 9, 9]).unwrap();
+            channel.deliver(client.connection, &frame[0], world)
+        }),
+        ("too many streams", |client, channel, world| {
+            (6..6 + MAX_STREAMS as u32).try_for_each(|stream| {
+                client.say(
+                    channel,
+                    world,
+                    stream,
+                    &ToPayload::Request(request(&[40], 1)),
+                )
+            })
+        }),
+        ("too long a message", |client, channel, world| {
+            let part = talaria_wire::channel::Fragment {
+                stream: 6,
+                last: false,
+                content: Zeroizing::new(vec![0; 60_000]),
+            };
+            (0..100).try_for_each(|_| {
+                let frame = client.sealed.seal_fragment(&part).unwrap();
+                channel.deliver(client.connection, &frame, world)
+            })
+        }),
+    ];
+    for (name, breaks) in breaks {
+        let (mut channel, mut world) = channel();
+        let mut other = Client::connect(&mut channel, &mut world);
+        other.ask(&mut channel, &mut world, 0, &[7, 7], 3);
+        let mut client = Client::connect(&mut channel, &mut world);
+        client.ask(&mut channel, &mut world, 5, &[1], 9);
+        let broken = breaks(&mut client, &mut channel, &mut world);
+        assert_eq!(broken, Err(Refusal::Frame), "{name}");
+        let gone = channel.deliver(client.connection, &[], &mut world);
+        assert_eq!(gone, Err(Refusal::Unknown), "{name}");
+        assert_eq!(channel.routes.len(), 1, "{name}");
+        while channel.is_busy() {
+            channel.step(&mut world).unwrap();
+        }
+        let heard = other.hear(&mut channel).into_iter().map(|(_, event)| event);
+        expect_reply(&heard.collect::<Vec<_>>(), &[7, 7], 3);
+    }
+}
+
+#[test]
+fn a_changed_frame_closes_the_connection_before_anything_is_asked() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    let message = ToPayload::Request(request(&[1], 1)).to_bytes();
+    let mut frame = client.sealed.seal(0, &message).unwrap().remove(0);
+    frame[100] ^= 1;
+    let refused = channel.deliver(client.connection, &frame, &mut world);
+    assert_eq!(refused, Err(Refusal::Frame));
+    frame[100] ^= 1;
+    let refused = channel.deliver(client.connection, &frame, &mut world);
+    assert_eq!(refused, Err(Refusal::Unknown));
+    assert!(channel.engine.is_idle());
+}
+
+#[test]
+fn connections_are_bounded() {
+    let (mut channel, mut world) = channel();
+    let hello = |channel: &Channel, world: &mut TestWorld| {
+        let ephemeral = fresh_seed(world);
+        Initiating::begin(channel.public_key(), ephemeral)
+            .unwrap()
+            .1
+    };
+    let mut proven = Vec::new();
+    for _ in 0..MAX_CONNECTIONS - MAX_HANDSHAKES {
+        let mut client = Client::connect(&mut channel, &mut world);
+        client.ask(&mut channel, &mut world, 0, &[40], 1);
+        proven.push(client);
+    }
+    for _ in 0..MAX_HANDSHAKES {
+        let first = hello(&channel, &mut world);
+        assert!(channel.open(&first, &mut world).is_ok());
+    }
+    let first = hello(&channel, &mut world);
+    assert_eq!(channel.open(&first, &mut world), Err(Refusal::Busy));
+    // Room for connections, but not for more that never said anything.
+    channel.close(proven[0].connection);
+    assert_eq!(channel.open(&first, &mut world), Err(Refusal::Busy));
+    channel.close(channel.next_connection - 1);
+    assert!(channel.open(&first, &mut world).is_ok());
+}
+
+#[test]
+fn keys_are_drawn_and_not_chosen_by_anyone() {
+    let (mut channel_a, mut world) = channel();
+    let channel_b = Channel::new(engine(&mut world), &mut world);
+    assert_ne!(channel_a.public_key(), channel_b.public_key());
+    // A first message said again gets another answer: what was sealed then does not open.
+    let ephemeral = fresh_seed(&mut world);
+    let (client, hello) = Initiating::begin(channel_a.public_key(), ephemeral).unwrap();
+    let (_, answer) = channel_a.open(&hello, &mut world).unwrap();
+    let (replayed, other) = channel_a.open(&hello, &mut world).unwrap();
+    assert_ne!(answer, other);
+    let mut sealed = client.finish(&answer).unwrap();
+    let message = ToPayload::Request(request(&[1], 1)).to_bytes();
+    let frame = sealed.seal(0, &message).unwrap().remove(0);
+    let refused = channel_a.deliver(replayed, &frame, &mut world);
+    assert_eq!(refused, Err(Refusal::Frame));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// A client that has the right keys and says anything: it loses its connection at most.
+    #[test]
+    fn fuzz_authenticated_client(
+        said in prop::collection::vec((0_u32..3, any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..12),
+    ) {
+        let (mut channel, mut world) = channel();
+        let mut other = Client::connect(&mut channel, &mut world);
+        other.ask(&mut channel, &mut world, 0, &[7, 7], 3);
+        let mut client = Client::connect(&mut channel, &mut world);
+        let messages = [
+            ToPayload::Request(request(&[1, 2, 3], 2)),
+            ToPayload::Credit(1),
+            ToPayload::Cancel,
+        ];
+        let mut refused = false;
+        for (stream, at, to, last) in said {
+            let mut content = messages[at.index(3)].to_bytes();
+            let at = at.index(content.len());
+            content[at] = to;
+            let fragment = talaria_wire::channel::Fragment { stream, last, content };
+            let frame = client.sealed.seal_fragment(&fragment).unwrap();
+            let taken = channel.deliver(client.connection, &frame, &mut world);
+            let expected = if refused { Refusal::Unknown } else { Refusal::Frame };
+            prop_assert!(taken.is_ok() && !refused || taken == Err(expected));
+            refused |= taken.is_err();
+            channel.step(&mut world).unwrap();
+        }
+        channel.close(client.connection);
+        while channel.is_busy() {
+            channel.step(&mut world).unwrap();
+        }
+        let heard = other.hear(&mut channel).into_iter().map(|(_, event)| event);
+        expect_reply(&heard.collect::<Vec<_>>(), &[7, 7], 3);
+        prop_assert!(channel.engine.is_idle() && channel.routes.is_empty());
+    }
+
+    /// A host that delivers anything gets nothing started.
+    #[test]
+    fn fuzz_host(frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..8)) {
+        let (mut channel, mut world) = channel();
+        for frame in frames {
+            let client = Client::connect(&mut channel, &mut world);
+            let refused = channel.deliver(client.connection, &frame, &mut world);
+            prop_assert_eq!(refused, Err(Refusal::Frame));
+            prop_assert!(channel.open(&frame, &mut world).is_err());
+        }
+        prop_assert!(channel.connections.is_empty() && channel.engine.is_idle());
+    }
+}

@@ -1,0 +1,75 @@
+use super::*;
+
+fn statement() -> Statement {
+    Statement {
+        payload_sha256: [1; 32],
+        model_digest: [2; 32],
+        masking: "shares".into(),
+        request_digest: [3; 32],
+        reply_digest: [4; 32],
+        seed: 5,
+        prompt_tokens: 6,
+        completion_tokens: 7,
+    }
+}
+
+#[test]
+fn every_field_is_signed() {
+    let key = SigningKey::from_bytes(&[8; 32]);
+    let public = key.verifying_key().to_bytes();
+    let receipt = Receipt::sign(statement(), &key);
+    assert_eq!(receipt.verify(&public), Ok(&statement()));
+    let changes: [fn(&mut Statement); 8] = [
+        |s| s.payload_sha256[31] ^= 1,
+        |s| s.model_digest[0] ^= 1,
+        |s| s.masking.push('x'),
+        |s| s.request_digest[0] ^= 1,
+        |s| s.reply_digest[0] ^= 1,
+        |s| s.seed ^= 1,
+        |s| s.prompt_tokens ^= 1,
+        |s| s.completion_tokens ^= 1,
+    ];
+    for change in changes {
+        let mut changed = receipt.clone();
+        change(&mut changed.statement);
+        assert_eq!(changed.verify(&public), Err(Forged));
+    }
+}
+
+#[test]
+fn every_flip_of_the_signature_is_refused() {
+    let key = SigningKey::from_bytes(&[8; 32]);
+    let receipt = Receipt::sign(statement(), &key);
+    for bit in 0..512 {
+        let mut changed = receipt.clone();
+        changed.signature[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(changed.verify(&key.verifying_key().to_bytes()), Err(Forged));
+    }
+}
+
+#[test]
+fn another_key_is_refused() {
+    let receipt = Receipt::sign(statement(), &SigningKey::from_bytes(&[8; 32]));
+    let other = SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes();
+    assert_eq!(receipt.verify(&other), Err(Forged));
+    assert_eq!(receipt.verify(&[0; 32]), Err(Forged));
+}
+
+#[test]
+fn a_reply_is_its_tokens_in_order_with_their_texts() {
+    let digest = |tokens: &[(u32, &str)]| {
+        let mut reply = Reply::default();
+        tokens.iter().for_each(|(id, text)| reply.push(*id, text));
+        reply.digest()
+    };
+    let expected = digest(&[(1, "a"), (2, "b")]);
+    assert_eq!(digest(&[(1, "a"), (2, "b")]), expected);
+    for other in [
+        &[(1, "a")][..],
+        &[(2, "b"), (1, "a")],
+        &[(1, "ab"), (2, "")],
+        &[(1, "a"), (3, "b")],
+    ] {
+        assert_ne!(digest(other), expected);
+    }
+}
