@@ -135,6 +135,8 @@ const NOT_READY: &str = "set-up is not finished";
 const NO_CHANNEL: &str = "no channel was begun";
 const NOT_BEGUN: &str = "no rehearsal was begun";
 
+const ANOTHER_PAYLOAD: &str =
+    "the channel was begun with another payload-sha256, which its receipts name";
 const SEALED: &str = "this instance serves a channel: its sessions are sealed";
 
 /// For sessions of the host.
@@ -177,6 +179,7 @@ fn become_ready(ready: Ready) -> Result<setup_export::Summary, String> {
         model_digest: ready.digest.0.to_vec(),
         row_bits: ready.projections.iter().map(|p| p.row_bits).collect(),
         hosts: ready.masking.hosts() as u32,
+        masking: ready.options.masking(),
         leaks: ready.masking.leaks(),
     };
     let serving = Serving::Host(engine);
@@ -295,10 +298,12 @@ impl engine_export::Guest for Payload {
 }
 
 impl channel_export::Guest for Payload {
-    fn begin() -> Result<Vec<u8>, String> {
+    fn begin(payload_sha256: Vec<u8>) -> Result<channel_export::Keys, String> {
+        let payload_sha256 =
+            <[u8; 32]>::try_from(payload_sha256).map_err(|_| "payload-sha256 has 32 bytes")?;
         STATE.with_borrow_mut(|state| match core::mem::replace(state, State::Fresh) {
             State::Ready { ready, serving } => {
-                let (serving, begun) = begin_channel(serving);
+                let (serving, begun) = begin_channel(serving, payload_sha256);
                 *state = State::Ready { ready, serving };
                 begun
             }
@@ -347,19 +352,28 @@ impl channel_export::Guest for Payload {
 }
 
 /// The engine goes to the channel for good, unless the host has sessions with it.
-fn begin_channel(serving: Serving) -> (Serving, Result<Vec<u8>, String>) {
+fn begin_channel(
+    serving: Serving,
+    payload_sha256: [u8; 32],
+) -> (Serving, Result<channel_export::Keys, String>) {
     match serving {
         Serving::Host(engine) if !engine.is_idle() => {
             let active = "sessions of the host are active: close them first";
             (Serving::Host(engine), Err(active.into()))
         }
         Serving::Host(engine) => {
-            let channel = Box::new(Channel::new(*engine, &mut Imports));
-            begin_channel(Serving::Clients(channel))
+            let channel = Box::new(Channel::new(*engine, payload_sha256, &mut Imports));
+            begin_channel(Serving::Clients(channel), payload_sha256)
         }
         Serving::Clients(channel) => {
-            let key = channel.public_key().to_vec();
-            (Serving::Clients(channel), Ok(key))
+            let keys = match *channel.payload_sha256() == payload_sha256 {
+                true => Ok(channel_export::Keys {
+                    channel: channel.public_key().to_vec(),
+                    receipt: channel.receipt_public_key().to_vec(),
+                }),
+                false => Err(ANOTHER_PAYLOAD.into()),
+            };
+            (Serving::Clients(channel), keys)
         }
     }
 }
@@ -482,6 +496,7 @@ impl From<engine_export::Request> for Request {
                 repetition_penalty: sampling.repetition_penalty,
                 presence_penalty: sampling.presence_penalty,
                 frequency_penalty: sampling.frequency_penalty,
+                logit_bias: sampling.logit_bias,
                 seed: sampling.seed,
             },
             max_new_tokens: request.max_new_tokens,
@@ -521,12 +536,14 @@ impl From<(u32, Event)> for engine_export::Event {
             }
             Event::Finished {
                 reason,
+                seed,
                 logits_digest,
             } => engine_export::EventKind::Finished(engine_export::Finished {
                 reason: match reason {
                     FinishReason::Stop => engine_export::FinishReason::Stop,
                     FinishReason::Length => engine_export::FinishReason::Length,
                 },
+                seed,
                 logits_digest: logits_digest.map(|digest| digest.to_vec()),
             }),
         };

@@ -17,7 +17,7 @@ use crate::{
     setup::Ready,
     stop::StopStrings,
     tokenizer::Tokenizer,
-    world::{World, fresh_seed},
+    world::{World, fresh_number},
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, rc::Rc};
@@ -188,8 +188,9 @@ impl Engine {
             });
         }
         let cache_bytes = self.reserve(ids.len() + remaining as usize)?;
-        let sampler =
-            Sampler::new(request.sampling, *fresh_seed(world), &ids).map_err(|e| invalid(&e))?;
+        let vocab = self.ready.manifest.decoder.vocab_size;
+        let sampler = Sampler::new(request.sampling, fresh_number(world), &ids, vocab)
+            .map_err(|e| invalid(&e))?;
         let stops = StopStrings::new(&request.stop).map_err(|e| invalid(&e))?;
         let eos = &self.ready.manifest.generation.eos_token_ids;
         let session = Session {
@@ -396,6 +397,11 @@ impl Engine {
     /// What was done since set-up.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The model and how it was set up.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
     }
 
     /// For demonstrations: see [`GlimpseSlot`].

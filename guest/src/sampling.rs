@@ -1,32 +1,38 @@
 //! From logits to the next token.
 //!
-//! In this order, as Hugging Face transformers and vLLM do it:
+//! In this order, from 2 on as Hugging Face transformers and vLLM do it:
 //!
-//! 1. repetition penalty r, over prompt and output: a logit l > 0 becomes l / r, any other l * r;
-//! 2. frequency and presence penalty, over the output only: l - frequency * count, then l - presence;
-//! 3. temperature T: l / T; at T = 0 the largest logit wins and nothing below matters;
-//! 4. top-k: tokens whose logit is below the k-th largest are dropped (ties with it stay);
-//! 5. top-p: of the rest, renormalised, the fewest most likely tokens that hold at least p;
-//! 6. min-p: tokens less likely than min-p times the likeliest are dropped;
-//! 7. one draw, by inversion, over what is left in order of id.
+//! 1. logit bias: added, whatever the other steps do;
+//! 2. repetition penalty r, over prompt and output: a logit l > 0 becomes l / r, any other l * r;
+//! 3. frequency and presence penalty, over the output only: l - frequency * count, then l - presence;
+//! 4. temperature T: l / T; at T = 0 the largest logit wins and nothing below matters;
+//! 5. top-k: tokens whose logit is below the k-th largest are dropped (ties with it stay);
+//! 6. top-p: of the rest, renormalised, the fewest most likely tokens that hold at least p;
+//! 7. min-p: tokens less likely than min-p times the likeliest are dropped;
+//! 8. one draw, by inversion, over what is left in order of id.
 //!
 //! What is equally likely ranks by id, lowest first. Everything is IEEE arithmetic and our own
 //! [`exp`], so a seed gives the same tokens natively and in Wasm.
 //!
 //! Not constant-time: which logits are read or written here depends on the tokens of this session, and
 //! so does the time taken. It runs inside the confidential VM, whose page-access pattern the
-//! hypervisor sees (as it does for the tokenizer). Without penalties, at temperature 0, logits are read in order and
+//! hypervisor sees (as it does for the tokenizer). Without bias or penalties, at temperature 0, logits are read in order and
 //! no address depends on a token.
 
 use crate::ops::exp::exp;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
+
+pub use talaria_wire::channel::message::MAX_LOGIT_BIAS;
 
 /// Bytes of a generator's seed.
 pub const SEED_BYTES: usize = 32;
+
+/// Largest magnitude of a logit bias, as OpenAI's API bounds it: enough to forbid a token or to force it.
+pub const MAX_BIAS: f32 = 100.0;
 
 /// How tokens are chosen. [`Sampling::default`] is greedy.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +51,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Subtracted for each time a token is in the output; 0: off.
     pub frequency_penalty: f32,
+    /// Added to the logits of these tokens; at most [`MAX_LOGIT_BIAS`], each once.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Same seed, same tokens; none: fresh randomness.
     pub seed: Option<u64>,
 }
@@ -59,15 +67,18 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: None,
         }
     }
 }
 
 impl Sampling {
+    /// `vocab`: tokens in the vocabulary.
+    ///
     /// # Errors
     /// The first parameter that is not finite or out of its range.
-    pub fn validate(&self) -> Result<(), SamplingError> {
+    pub fn validate(&self, vocab: u32) -> Result<(), SamplingError> {
         let in_range = |name, value: f32, ok: bool, expected| match value.is_finite() && ok {
             true => Ok(()),
             false => Err(SamplingError::OutOfRange {
@@ -98,6 +109,27 @@ impl Sampling {
         ] {
             in_range(name, value, value.abs() <= 2.0, "from -2 to 2; 0 is off")?;
         }
+        self.validate_bias(vocab)
+    }
+
+    fn validate_bias(&self, vocab: u32) -> Result<(), SamplingError> {
+        let found = self.logit_bias.len();
+        if found > MAX_LOGIT_BIAS {
+            return Err(SamplingError::TooManyBiases { found });
+        }
+        let mut seen = BTreeSet::new();
+        for &(id, bias) in &self.logit_bias {
+            if id >= vocab {
+                return Err(SamplingError::BiasOfNoToken { id, vocab });
+            }
+            // Not true of NaN either.
+            if !(-MAX_BIAS..=MAX_BIAS).contains(&bias) {
+                return Err(SamplingError::BiasOutOfRange { id, bias });
+            }
+            if !seen.insert(id) {
+                return Err(SamplingError::BiasTwice { id });
+            }
+        }
         Ok(())
     }
 
@@ -113,7 +145,7 @@ impl Sampling {
     }
 }
 
-/// Why no token was chosen. Says nothing of logits or tokens.
+/// Why no token was chosen. Quotes the request at most, never logits or tokens of prompt and reply.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum SamplingError {
     /// A parameter out of its range.
@@ -125,6 +157,34 @@ pub enum SamplingError {
         value: f32,
         /// What is possible.
         expected: &'static str,
+    },
+    /// More than [`MAX_LOGIT_BIAS`].
+    #[error("logit_bias has {found} tokens, at most {MAX_LOGIT_BIAS} are possible: leave some out")]
+    TooManyBiases {
+        /// How many came.
+        found: usize,
+    },
+    /// A bias of something that is never sampled.
+    #[error("logit_bias of token id {id}, which is outside the vocabulary of {vocab}")]
+    BiasOfNoToken {
+        /// The id.
+        id: u32,
+        /// Tokens in the vocabulary.
+        vocab: u32,
+    },
+    /// A bias that is not finite, or over [`MAX_BIAS`].
+    #[error("logit_bias of token id {id} is {bias}, expected from -{MAX_BIAS} to {MAX_BIAS}")]
+    BiasOutOfRange {
+        /// The token.
+        id: u32,
+        /// What came.
+        bias: f32,
+    },
+    /// Two biases of one token.
+    #[error("logit_bias has token id {id} twice: give one bias for each token")]
+    BiasTwice {
+        /// The token.
+        id: u32,
     },
     /// The forward pass brought something that is no logit.
     #[error("the logits hold NaN or +infinity: the model's weights or its manifest are broken")]
@@ -144,43 +204,54 @@ pub fn seed_from_user(seed: u64) -> [u8; SEED_BYTES] {
 /// Chooses the tokens of one session.
 pub struct Sampler {
     sampling: Sampling,
+    seed: u64,
     rng: ChaCha20Rng,
     /// Tokens of prompt and output with their count in the output; empty if no penalty asks for it.
     seen: BTreeMap<u32, u32>,
 }
 
 impl Sampler {
-    /// `fresh`: randomness of the CVM, used if `sampling` names no seed. `prompt`: token ids.
+    /// `fresh`: a seed from the CVM's randomness, used if `sampling` names none. `prompt`: token ids. `vocab`: tokens
+    /// in the vocabulary.
     ///
     /// # Errors
     /// A parameter out of range.
     pub fn new(
         sampling: Sampling,
-        fresh: [u8; SEED_BYTES],
+        fresh: u64,
         prompt: &[u32],
+        vocab: u32,
     ) -> Result<Sampler, SamplingError> {
-        sampling.validate()?;
+        sampling.validate(vocab)?;
+        let seed = sampling.seed.unwrap_or(fresh);
         let penalised = if sampling.has_penalties() {
             prompt
         } else {
             &[]
         };
         Ok(Sampler {
-            rng: ChaCha20Rng::from_seed(sampling.seed.map_or(fresh, seed_from_user)),
+            seed,
+            rng: ChaCha20Rng::from_seed(seed_from_user(seed)),
             seen: penalised.iter().map(|&id| (id, 0)).collect(),
             sampling,
         })
     }
 
+    /// The seed in use: with it the same request gets the same tokens.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Chooses the next token of the output, and remembers it for the penalties.
     ///
-    /// `logits`: (vocab,). Penalties are applied in place, so hash or keep logits before.
+    /// `logits`: (vocab,). Bias and penalties are applied in place, so hash or keep logits before.
     ///
     /// # Errors
     /// A logit is NaN or +infinity, or all are -infinity.
     pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, SamplingError> {
-        let best = argmax(logits)?; // before penalties, so that 0 * infinity cannot hide
-        let best = match self.penalise(logits) {
+        let best = argmax(logits)?; // before bias and penalties, so that 0 * infinity cannot hide
+        let biased = self.bias(logits);
+        let best = match self.penalise(logits) || biased {
             true => argmax(logits)?,
             false => best,
         };
@@ -194,7 +265,17 @@ impl Sampler {
         Ok(id)
     }
 
-    /// Steps 1 and 2. False if nothing was to be done.
+    /// Step 1. False if nothing was to be done.
+    fn bias(&self, logits: &mut [f32]) -> bool {
+        for &(id, bias) in &self.sampling.logit_bias {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit += bias;
+            }
+        }
+        !self.sampling.logit_bias.is_empty()
+    }
+
+    /// Steps 2 and 3. False if nothing was to be done.
     fn penalise(&self, logits: &mut [f32]) -> bool {
         let Sampling {
             repetition_penalty,
@@ -219,13 +300,13 @@ impl Sampler {
         !self.seen.is_empty()
     }
 
-    /// Steps 3 to 7. `max`: the largest logit, finite.
+    /// Steps 4 to 8. `max`: the largest logit, finite.
     fn draw(&mut self, logits: &[f32], max: f32) -> u32 {
         let kept = self.candidates(logits, max);
         invert(&kept, unit_interval(self.rng.next_u64()))
     }
 
-    /// Steps 3 to 6: what can be drawn, in order of id.
+    /// Steps 4 to 7: what can be drawn, in order of id.
     fn candidates(&self, logits: &[f32], max: f32) -> Vec<Candidate> {
         let threshold = top_k_threshold(logits, self.sampling.top_k);
         let mut kept = weigh(logits, threshold, max, self.sampling.temperature);
@@ -298,7 +379,7 @@ fn weigh(logits: &[f32], threshold: f32, max: f32, temperature: f32) -> Vec<Cand
         .collect()
 }
 
-/// Step 5. Tokens below the mean weight of what is to go are all outside: together they weigh less than
+/// Step 6. Tokens below the mean weight of what is to go are all outside: together they weigh less than
 /// that. The rest, mostly few, are ranked.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, top_p: f32) {
     let total = total(candidates);

@@ -33,6 +33,8 @@ pub enum Event {
     Finished {
         /// Why.
         reason: FinishReason,
+        /// Of sampling: as asked for, or as drawn.
+        seed: u64,
         /// SHA-256 over the little-endian f32 bits of every step's logits in order, if asked for.
         logits_digest: Option<[u8; 32]>,
     },
@@ -95,6 +97,7 @@ impl Session {
         *self.pending = vec![id];
         let finished = reason.map(|reason| Event::Finished {
             reason,
+            seed: self.sampler.seed(),
             logits_digest: self
                 .logits_digest
                 .take()

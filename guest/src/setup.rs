@@ -299,6 +299,17 @@ impl Options {
         })
     }
 
+    /// The masking with its parameters, as evidence and receipts name it: `shares`, `module-lwe 512x5`, `remo 0.5`,
+    /// `dangerous-plaintext`.
+    pub fn masking(&self) -> String {
+        match self.scheme {
+            Scheme::Shares => "shares".into(),
+            Scheme::ModuleLwe => format!("module-lwe {}", self.parameters),
+            Scheme::Remo => format!("remo {}", self.remo_rank),
+            Scheme::DangerousPlaintext => "dangerous-plaintext".into(),
+        }
+    }
+
     fn validate(&self) -> Result<(), SetupError> {
         if !(1..=MAX_BATCH_ROWS).contains(&self.max_batch_rows) {
             let rows = self.max_batch_rows;

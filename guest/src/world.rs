@@ -31,6 +31,13 @@ pub trait World {
     fn entropy(&mut self, bytes: &mut [u8]);
 }
 
+/// A fresh seed that may be told, for [`crate::sampling`]: never for keys.
+pub fn fresh_number(world: &mut dyn World) -> u64 {
+    let mut bytes = [0; 8];
+    world.entropy(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
 /// A fresh 32-byte key.
 pub fn fresh_seed(world: &mut dyn World) -> zeroize::Zeroizing<[u8; 32]> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);

@@ -9,6 +9,7 @@ mod stream;
 mod translate;
 
 use connection::Connection;
+use ed25519_dalek::SigningKey;
 use std::collections::BTreeMap;
 use stream::Stream;
 use talaria_wire::channel::{
@@ -52,6 +53,9 @@ pub enum Refusal {
 pub struct Channel {
     engine: Engine,
     key: StaticKey,
+    /// Signs receipts.
+    receipt_key: SigningKey,
+    payload_sha256: [u8; 32],
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     /// Connection and stream of each session of the engine.
@@ -59,11 +63,14 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Draws the static key. It never leaves.
-    pub fn new(engine: Engine, world: &mut dyn World) -> Self {
+    /// Draws the keys. Their secret halves never leave. `payload_sha256`: what the host says this component is, for
+    /// receipts.
+    pub fn new(engine: Engine, payload_sha256: [u8; 32], world: &mut dyn World) -> Self {
         Self {
             engine,
             key: StaticKey::new(fresh_seed(world)),
+            receipt_key: SigningKey::from_bytes(&fresh_seed(world)),
+            payload_sha256,
             connections: BTreeMap::new(),
             next_connection: 0,
             routes: BTreeMap::new(),
@@ -73,6 +80,16 @@ impl Channel {
     /// For the evidence (X25519).
     pub fn public_key(&self) -> &[u8; KEY_BYTES] {
         self.key.public()
+    }
+
+    /// For the evidence (Ed25519): receipts verify with it.
+    pub fn receipt_public_key(&self) -> [u8; 32] {
+        self.receipt_key.verifying_key().to_bytes()
+    }
+
+    /// As given to [`Channel::new`].
+    pub fn payload_sha256(&self) -> &[u8; 32] {
+        &self.payload_sha256
     }
 
     /// The engine, for what concerns no session.

@@ -13,6 +13,12 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{session, setup::Scheme, testing::TestWorld};
 
+/// What the host says the payload is.
+const PAYLOAD: [u8; 32] = [0xda; 32];
+
+/// Named, so that events are the same each time.
+const SEED: u64 = 5;
+
 fn engine(world: &mut TestWorld) -> Engine {
     Engine::new(Rc::new(world.ready(Scheme::Shares))).unwrap()
 }
@@ -26,17 +32,22 @@ fn world() -> TestWorld {
 
 fn channel() -> (Channel, TestWorld) {
     let mut world = world();
-    (Channel::new(engine(&mut world), &mut world), world)
+    (Channel::new(engine(&mut world), PAYLOAD, &mut world), world)
 }
 
 fn request(ids: &[u32], max_new_tokens: u32) -> Request {
     Request {
         prompt: Prompt::Ids(ids.to_vec()),
-        sampling: Sampling::GREEDY,
+        sampling: Sampling {
+            seed: Some(SEED),
+            ..Sampling::GREEDY
+        },
         max_new_tokens,
         stop: vec![],
         ignore_eos: true,
         logits_digest: true,
+        top_logprobs: None,
+        receipt: false,
     }
 }
 
@@ -133,7 +144,9 @@ fn expect_reply(events: &[Event], ids: &[u32], max_new_tokens: u32) {
             prompt_tokens: ids.len() as u32,
             completion_tokens: tokens.len() as u32,
         },
+        seed: SEED,
         logits_digest,
+        receipt: None,
     };
     assert_eq!(events.last(), Some(&finished));
     assert_eq!(events.iter().filter(|event| event.ends()).count(), 1);
@@ -496,7 +509,7 @@ fn connections_are_bounded() {
 #[test]
 fn keys_are_drawn_and_not_chosen_by_anyone() {
     let (mut channel_a, mut world) = channel();
-    let channel_b = Channel::new(engine(&mut world), &mut world);
+    let channel_b = Channel::new(engine(&mut world), PAYLOAD, &mut world);
     assert_ne!(channel_a.public_key(), channel_b.public_key());
     // A first message said again gets another answer: what was sealed then does not open.
     let ephemeral = fresh_seed(&mut world);

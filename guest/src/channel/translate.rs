@@ -46,6 +46,7 @@ impl From<message::Sampling> for Sampling {
             repetition_penalty: sampling.repetition_penalty,
             presence_penalty: sampling.presence_penalty,
             frequency_penalty: sampling.frequency_penalty,
+            logit_bias: sampling.logit_bias,
             seed: sampling.seed,
         }
     }
@@ -54,9 +55,14 @@ impl From<message::Sampling> for Sampling {
 /// `usage` as it is after the event.
 pub fn event(event: session::Event, usage: Usage) -> Event {
     match event {
-        session::Event::Token { id, text } => Event::Token { id, text },
+        session::Event::Token { id, text } => Event::Token {
+            id,
+            text,
+            logprobs: None,
+        },
         session::Event::Finished {
             reason,
+            seed,
             logits_digest,
         } => Event::Finished {
             reason: match reason {
@@ -64,7 +70,9 @@ pub fn event(event: session::Event, usage: Usage) -> Event {
                 session::FinishReason::Length => message::FinishReason::Length,
             },
             usage,
+            seed,
             logits_digest,
+            receipt: None,
         },
     }
 }

@@ -12,6 +12,9 @@ const SCHEMES: [Scheme; 4] = [
     Scheme::DangerousPlaintext,
 ];
 
+/// Named, so that events are the same each time.
+const SEED: u64 = 5;
+
 fn engine(world: &mut TestWorld, scheme: Scheme, max_batch_rows: u32) -> Engine {
     let options = crate::setup::Options {
         max_batch_rows,
@@ -23,7 +26,10 @@ fn engine(world: &mut TestWorld, scheme: Scheme, max_batch_rows: u32) -> Engine 
 fn request(ids: &[u32], max_new_tokens: u32) -> Request {
     Request {
         prompt: Prompt::Ids(ids.to_vec()),
-        sampling: Sampling::default(),
+        sampling: Sampling {
+            seed: Some(SEED),
+            ..Sampling::default()
+        },
         max_new_tokens,
         stop: vec![],
         ignore_eos: true,
@@ -70,7 +76,8 @@ fn every_scheme_and_every_chunking_gives_the_same_bits() {
         expected.1,
         Some(Event::Finished {
             reason: FinishReason::Length,
-            logits_digest: Some(_)
+            logits_digest: Some(_),
+            ..
         })
     ));
     for scheme in SCHEMES {
@@ -170,6 +177,7 @@ fn stop_tokens_end_a_reply_unless_ignored() {
     assert_eq!(tokens, greedy[..=first]);
     let expected = Event::Finished {
         reason: FinishReason::Stop,
+        seed: SEED,
         logits_digest: None,
     };
     assert_eq!(finished, Some(expected));

@@ -1,10 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-const FRESH: [u8; SEED_BYTES] = [7; SEED_BYTES];
+const FRESH: u64 = 7;
+const VOCAB: u32 = 1 << 20;
 
 fn sampler(sampling: Sampling) -> Sampler {
-    Sampler::new(sampling, FRESH, &[]).unwrap()
+    Sampler::new(sampling, FRESH, &[], VOCAB).unwrap()
 }
 
 /// Temperature 1, all filters off.
@@ -113,20 +114,20 @@ proptest! {
     }
 
     #[test]
-    fn a_seed_decides_the_tokens(logits in logits(), seed in any::<u64>(), fresh in any::<[u8; 32]>()) {
+    fn a_seed_decides_the_tokens(logits in logits(), seed in any::<u64>(), fresh in any::<u64>()) {
         let run = |seed, fresh| {
-            let mut sampler = Sampler::new(Sampling { seed, ..plain() }, fresh, &[]).unwrap();
+            let mut sampler = Sampler::new(Sampling { seed, ..plain() }, fresh, &[], VOCAB).unwrap();
             (0..20).map(|_| sampler.sample(&mut logits.clone()).unwrap()).collect::<Vec<_>>()
         };
         prop_assert_eq!(run(Some(seed), fresh), run(Some(seed), FRESH));
-        prop_assert_eq!(run(None, fresh), run(None, fresh));
+        prop_assert_eq!(run(None, fresh), run(Some(fresh), FRESH));
     }
 
     #[test]
     fn penalties_touch_only_what_was_seen(logits in logits(), prompt in prop::collection::vec(0..80_u32, 0..9)) {
         let sampling = Sampling { repetition_penalty: 1.3, presence_penalty: 0.5, ..Sampling::default() };
         let mut changed = logits.clone();
-        Sampler::new(sampling, FRESH, &prompt).unwrap().sample(&mut changed).unwrap();
+        Sampler::new(sampling, FRESH, &prompt, VOCAB).unwrap().sample(&mut changed).unwrap();
         for (id, (&before, &after)) in logits.iter().zip(&changed).enumerate() {
             let seen = prompt.contains(&(id as u32));
             let expected = if before > 0.0 { before / 1.3 } else { before * 1.3 };
@@ -144,7 +145,7 @@ fn penalties_by_hand() {
         frequency_penalty: 0.5,
         ..Sampling::default()
     };
-    let mut sampler = Sampler::new(sampling, FRESH, &[0, 1, 1, 99]).unwrap();
+    let mut sampler = Sampler::new(sampling, FRESH, &[0, 1, 1, 99], VOCAB).unwrap();
     let one_hot = |id: usize| {
         let mut logits = [-60.0; 4];
         logits[id] = 60.0;
@@ -379,7 +380,9 @@ fn parameters_out_of_range_are_refused_by_name() {
         ),
     ];
     for (expected, sampling) in cases {
-        let refused = Sampler::new(sampling, FRESH, &[]).err().expect(expected);
+        let refused = Sampler::new(sampling, FRESH, &[], VOCAB)
+            .err()
+            .expect(expected);
         assert!(
             matches!(refused, SamplingError::OutOfRange { name, .. } if name == expected),
             "{refused}"
@@ -393,5 +396,5 @@ fn parameters_out_of_range_are_refused_by_name() {
         presence_penalty: -2.0,
         ..default()
     };
-    assert!(all.validate().is_ok() && default().validate().is_ok());
+    assert!(all.validate(VOCAB).is_ok() && default().validate(VOCAB).is_ok());
 }
