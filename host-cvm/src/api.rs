@@ -147,10 +147,12 @@ impl Server {
         let _turn = self.attesting.lock().await;
         let server = self.clone();
         let attested = tokio::task::spawn_blocking(move || server.attester.evidence(claims)).await;
-        let evidence = attested.map_err(|_| Refusal::NoEvidence)?.map_err(|error| {
-            tracing::error!(%error, "no evidence");
-            Refusal::NoEvidence
-        })?;
+        let evidence = attested
+            .map_err(|_| Refusal::NoEvidence)?
+            .map_err(|error| {
+                tracing::error!(%error, "no evidence");
+                Refusal::NoEvidence
+            })?;
         self.metrics.evidence.add(1);
         Ok(evidence.to_json())
     }
@@ -229,6 +231,3 @@ async fn metrics(State(server): Shared) -> Response {
 fn json(body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
-
-#[cfg(test)]
-mod tests;

@@ -61,7 +61,10 @@ impl FromStr for EvidenceKind {
 impl fmt::Display for EvidenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all = Self::ALL.into_iter();
-        f.write_str(all.find(|(_, kind)| kind == self).map_or("", |(name, _)| name))
+        f.write_str(
+            all.find(|(_, kind)| kind == self)
+                .map_or("", |(name, _)| name),
+        )
     }
 }
 
@@ -100,7 +103,9 @@ pub enum AttestationError {
         reason: String,
     },
     /// The hypervisor's certificates are none.
-    #[error("the certificates that came with the report: {0}; give them by `certificates` of the configuration")]
+    #[error(
+        "the certificates that came with the report: {0}; give them by `certificates` of the configuration"
+    )]
     Certificates(#[from] CertificateTableError),
 }
 

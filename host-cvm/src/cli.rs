@@ -86,8 +86,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut stop = Signals::new()?;
-    let endorsements =
-        Endorsements::read(&settings.certificates, settings.collateral.as_deref())?;
+    let endorsements = Endorsements::read(&settings.certificates, settings.collateral.as_deref())?;
     // First: without evidence nobody could use what takes long to set up.
     let attester = Attester::open(settings.evidence, endorsements)?;
     if attester.is_development() {

@@ -171,7 +171,9 @@ impl Desk {
         if !self.has_begun() || instance.trapped() {
             return;
         }
-        let Ok(work) = instance.progress() else { return };
+        let Ok(work) = instance.progress() else {
+            return;
+        };
         self.busy.store(work.busy, Ordering::SeqCst);
         let mut moved = false;
         for connection in work.pending {

@@ -209,7 +209,10 @@ mod tests {
     fn a_client_asks_so_often_in_a_minute() {
         let clients = clients(|l| l.evidence_per_minute = 2);
         let ask = |text| clients.admit(address(text)).is_some();
-        assert_eq!([ask("10.0.0.1"), ask("10.0.0.1"), ask("10.0.0.1")], [true, true, false]);
+        assert_eq!(
+            [ask("10.0.0.1"), ask("10.0.0.1"), ask("10.0.0.1")],
+            [true, true, false]
+        );
         assert!(ask("10.0.0.2"));
     }
 

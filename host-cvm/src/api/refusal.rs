@@ -5,11 +5,15 @@ use axum::response::{IntoResponse, Response};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("no such path: /v1/channel, /v1/evidence, /v1/configuration, /health and /metrics are there")]
+    #[error(
+        "no such path: /v1/channel, /v1/evidence, /v1/configuration, /health and /metrics are there"
+    )]
     NotFound,
     #[error("the query needs `nonce`, 64 hexadecimal digits drawn for this request")]
     Nonce,
-    #[error("too many connections or requests from this address: close some, or try again in a minute")]
+    #[error(
+        "too many connections or requests from this address: close some, or try again in a minute"
+    )]
     TooMany,
     #[error("the CVM is shutting down")]
     Stopping,

@@ -58,7 +58,9 @@ pub fn certificate_table(table: &[u8]) -> Result<Vec<Certificate>, CertificateTa
             return Ok([vcek.or(vlek), ask, ark].into_iter().flatten().collect());
         }
         let (kind, place) = entry.split_at(16);
-        let slot = [VCEK, VLEK, ASK, ARK].iter().position(|known| known == kind);
+        let slot = [VCEK, VLEK, ASK, ARK]
+            .iter()
+            .position(|known| known == kind);
         let certificate = content(table, place)?;
         // Of kinds that are not needed the rest of the table may hold some.
         if let Some(slot) = slot.and_then(|slot| chain.get_mut(slot)) {

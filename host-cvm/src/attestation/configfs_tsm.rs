@@ -168,7 +168,9 @@ impl Entry for Directory {
 
     fn write(&self, file: &str, bytes: &[u8]) -> Result<(), AttestationError> {
         // Attributes of configfs exist already and take their content in one write.
-        let written = std::fs::OpenOptions::new().write(true).open(self.0.join(file));
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .open(self.0.join(file));
         let written = written.and_then(|mut open| open.write_all(bytes));
         written.map_err(|source| self.failed(file, source))
     }

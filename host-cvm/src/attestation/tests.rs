@@ -30,9 +30,17 @@ fn chain(certificates: &[(&str, &[u8])]) -> Vec<Vec<u8>> {
 #[test]
 fn a_table_gives_the_chain_in_order() {
     let other = "ab".repeat(16);
-    let all: [(&str, &[u8]); 4] = [(ARK, b"ark"), (ASK, b"ask"), (&other, b"?"), (VCEK, b"vcek")];
+    let all: [(&str, &[u8]); 4] = [
+        (ARK, b"ark"),
+        (ASK, b"ask"),
+        (&other, b"?"),
+        (VCEK, b"vcek"),
+    ];
     assert_eq!(chain(&all), [&b"vcek"[..], b"ask", b"ark"]);
-    assert_eq!(chain(&[(VLEK, b"vlek"), (ASK, b"asvk")]), [&b"vlek"[..], b"asvk"]);
+    assert_eq!(
+        chain(&[(VLEK, b"vlek"), (ASK, b"asvk")]),
+        [&b"vlek"[..], b"asvk"]
+    );
     assert_eq!(chain(&[]), Vec::<Vec<u8>>::new());
 }
 
@@ -42,15 +50,27 @@ fn hostile_tables_are_refused() {
     assert!(certificate_table(&[1; 24]).is_err());
     let mut outside = table(&[(VCEK, b"vcek")]);
     outside.pop();
-    assert!(matches!(certificate_table(&outside), Err(CertificateTableError::Outside { .. })));
+    assert!(matches!(
+        certificate_table(&outside),
+        Err(CertificateTableError::Outside { .. })
+    ));
     let mut overflow = table(&[(VCEK, b"vcek")]);
     overflow[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(matches!(certificate_table(&overflow), Err(CertificateTableError::Outside { .. })));
+    assert!(matches!(
+        certificate_table(&overflow),
+        Err(CertificateTableError::Outside { .. })
+    ));
     let long = vec![0; MAX_CERTIFICATE_BYTES + 1];
     let long = certificate_table(&table(&[(VCEK, &long)]));
-    assert_eq!(long, Err(CertificateTableError::TooLong(MAX_CERTIFICATE_BYTES + 1)));
+    assert_eq!(
+        long,
+        Err(CertificateTableError::TooLong(MAX_CERTIFICATE_BYTES + 1))
+    );
     let endless: Vec<_> = (0..17).map(|_| (ASK, &b""[..])).collect();
-    assert_eq!(certificate_table(&table(&endless)), Err(CertificateTableError::Endless));
+    assert_eq!(
+        certificate_table(&table(&endless)),
+        Err(CertificateTableError::Endless)
+    );
 }
 
 #[test]
@@ -85,7 +105,12 @@ fn kinds_have_the_names_of_the_command_line() {
         assert_eq!(name.parse(), Ok(kind));
         assert_eq!(kind.to_string(), name);
     }
-    assert!("sgx".parse::<EvidenceKind>().unwrap_err().contains("configfs-tsm"));
+    assert!(
+        "sgx"
+            .parse::<EvidenceKind>()
+            .unwrap_err()
+            .contains("configfs-tsm")
+    );
 }
 
 #[test]
@@ -96,7 +121,10 @@ fn without_hardware_auto_never_falls_back_to_development() {
     let Err(error) = Attester::open(EvidenceKind::Auto, Endorsements::default()) else {
         panic!("opened");
     };
-    assert!(error.to_string().contains("--evidence development"), "{error}");
+    assert!(
+        error.to_string().contains("--evidence development"),
+        "{error}"
+    );
     assert!(Attester::open(EvidenceKind::SevGuest, Endorsements::default()).is_err());
 }
 

@@ -220,7 +220,10 @@ fn parse_parameters(name: Option<&str>) -> anyhow::Result<&'static Parameters> {
         Some(set) => Ok(set),
         None => {
             let names: Vec<_> = PARAMETERS.iter().map(|set| set.name).collect();
-            bail!("unknown parameters `{name}`, expected one of {}", names.join(", "))
+            bail!(
+                "unknown parameters `{name}`, expected one of {}",
+                names.join(", ")
+            )
         }
     }
 }

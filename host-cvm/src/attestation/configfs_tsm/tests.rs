@@ -58,7 +58,10 @@ fn tsm(endorsements: Endorsements) -> ConfigfsTsm {
 #[test]
 fn a_report_of_sev_snp_comes_with_the_chain_of_the_hypervisor() {
     let mut kernel = Kernel::new("sev_guest", vec![1; SNP_REPORT_BYTES]);
-    kernel.auxiliary = Some(super::super::tests::table(&[(super::super::tests::VCEK, b"vcek")]));
+    kernel.auxiliary = Some(super::super::tests::table(&[(
+        super::super::tests::VCEK,
+        b"vcek",
+    )]));
     let answer = ask(&kernel, &[9; 64]).unwrap();
     assert_eq!(*kernel.written.borrow(), [9; 64]);
     let Attestation::SevSnp(snp) = tsm(Endorsements::default()).interpret(answer).unwrap() else {
@@ -77,7 +80,9 @@ fn certificates_of_the_deployment_come_first() {
         certificates: vec![b"ours".to_vec()],
         ..Endorsements::default()
     };
-    let attested = tsm(given).interpret(ask(&kernel, &[0; 64]).unwrap()).unwrap();
+    let attested = tsm(given)
+        .interpret(ask(&kernel, &[0; 64]).unwrap())
+        .unwrap();
     let Attestation::SevSnp(snp) = attested else {
         panic!("another kind");
     };

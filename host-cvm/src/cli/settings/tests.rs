@@ -57,7 +57,12 @@ fn what_is_wrong_is_named() {
 fn the_configuration_changes_with_what_it_says_and_with_nothing_else() {
     let json = |toml: &str| combine(&ServeArgs::default(), toml).unwrap().to_json();
     let reference = json(TWO);
-    assert_eq!(json(&format!("{TWO}masking = \"shares\"\npayload = \"elsewhere\"")), reference);
+    assert_eq!(
+        json(&format!(
+            "{TWO}masking = \"shares\"\npayload = \"elsewhere\""
+        )),
+        reference
+    );
     assert_ne!(json(&format!("{TWO}engines = 2")), reference);
     assert_ne!(json(&format!("{TWO}[limits]\nidle_seconds = 1")), reference);
 }
