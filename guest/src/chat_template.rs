@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use thiserror::Error;
+use zeroize::Zeroize;
 
 /// Where newer checkpoints keep the template.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -108,6 +109,13 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: String,
+}
+
+impl Zeroize for Message {
+    fn zeroize(&mut self) {
+        self.role.zeroize();
+        self.content.zeroize();
+    }
 }
 
 /// A checkpoint's chat template, parsed.

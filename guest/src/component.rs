@@ -247,12 +247,12 @@ impl engine_export::Guest for Payload {
     fn open(request: engine_export::Request) -> Result<engine_export::Opened, String> {
         let request = Request::from(request);
         with_engine(|engine| {
-            let (session, prompt_ids) = engine
+            let (session, mut prompt_ids) = engine
                 .open(request, &mut Imports)
                 .map_err(|e| e.to_string())?;
             Ok(engine_export::Opened {
                 session,
-                prompt_ids,
+                prompt_ids: core::mem::take(&mut *prompt_ids),
             })
         })
     }
@@ -503,6 +503,7 @@ impl From<engine_export::Request> for Request {
             stop: request.stop,
             ignore_eos: request.ignore_eos,
             logits_digest: request.logits_digest,
+            top_logprobs: None,
         }
     }
 }
@@ -531,7 +532,7 @@ impl From<Refusal> for channel_export::Refusal {
 impl From<(u32, Event)> for engine_export::Event {
     fn from((session, event): (u32, Event)) -> Self {
         let kind = match event {
-            Event::Token { id, text } => {
+            Event::Token { id, text, .. } => {
                 engine_export::EventKind::Token(engine_export::Sampled { id, text })
             }
             Event::Finished {

@@ -8,6 +8,7 @@ use crate::{
     chat_template::ChatTemplate,
     counters::Counters,
     glimpse::GlimpseSlot,
+    logprobs::MAX_TOP_LOGPROBS,
     mask::{Masking, PublicRowsError},
     models::{Decoder, Input},
     ops::{Heads, KvCache},
@@ -21,7 +22,7 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, rc::Rc};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 pub use crate::chat_template::Message;
 
@@ -52,6 +53,8 @@ pub struct Request {
     pub ignore_eos: bool,
     /// Hash all logits.
     pub logits_digest: bool,
+    /// Say how likely each token was, and as many of the likeliest in its place, at most [`MAX_TOP_LOGPROBS`].
+    pub top_logprobs: Option<u8>,
 }
 
 /// Why a request is refused.
@@ -83,6 +86,9 @@ pub enum OpenError {
     /// max_new_tokens = 0.
     #[error("max-new-tokens is 0: ask for at least 1")]
     NothingAsked,
+    /// More alternatives than are told.
+    #[error("top_logprobs is {0}, at most {MAX_TOP_LOGPROBS} are possible: ask for fewer")]
+    TooManyLogprobs(u8),
     /// The model came without tokenizer.json.
     #[error(
         "this checkpoint has no tokenizer.json: add it to the model directory of the GPU hosts, or give the prompt as token ids without stop strings"
@@ -168,12 +174,16 @@ impl Engine {
         &mut self,
         request: Request,
         world: &mut dyn World,
-    ) -> Result<(u32, Vec<u32>), OpenError> {
+    ) -> Result<(u32, Zeroizing<Vec<u32>>), OpenError> {
+        let stop = Zeroizing::new(request.stop);
         let invalid = |e: &dyn core::fmt::Display| OpenError::Invalid(e.to_string());
         if request.max_new_tokens == 0 {
             return Err(OpenError::NothingAsked);
         }
-        let needs_text = !request.stop.is_empty();
+        if let Some(found) = request.top_logprobs.filter(|top| *top > MAX_TOP_LOGPROBS) {
+            return Err(OpenError::TooManyLogprobs(found));
+        }
+        let needs_text = !stop.is_empty();
         if needs_text && self.tokenizer.is_none() {
             return Err(OpenError::NoTokenizer);
         }
@@ -191,12 +201,12 @@ impl Engine {
         let vocab = self.ready.manifest.decoder.vocab_size;
         let sampler = Sampler::new(request.sampling, fresh_number(world), &ids, vocab)
             .map_err(|e| invalid(&e))?;
-        let stops = StopStrings::new(&request.stop).map_err(|e| invalid(&e))?;
+        let stops = StopStrings::new(&stop).map_err(|e| invalid(&e))?;
         let eos = &self.ready.manifest.generation.eos_token_ids;
         let session = Session {
             caches: self.decoder.caches(&self.ready),
             position: 0,
-            pending: Zeroizing::new(ids.clone()),
+            pending: ids.clone(),
             cache_bytes,
             sampler,
             text: self.tokenizer.clone().map(|tokenizer| {
@@ -212,6 +222,7 @@ impl Engine {
             remaining,
             held: false,
             logits_digest: request.logits_digest.then(Sha256::new),
+            top_logprobs: request.top_logprobs,
         };
         let id = self.next_id;
         self.next_id += 1;
@@ -219,22 +230,23 @@ impl Engine {
         Ok((id, ids))
     }
 
-    fn encode(&self, prompt: Prompt) -> Result<Vec<u32>, OpenError> {
+    fn encode(&self, prompt: Prompt) -> Result<Zeroizing<Vec<u32>>, OpenError> {
         let encode = |text: &str, add_special_tokens| {
             let tokenizer = self.tokenizer.as_ref().ok_or(OpenError::NoTokenizer)?;
             let ids = tokenizer.encode(text, add_special_tokens);
-            ids.map_err(|e| OpenError::Invalid(e.to_string()))
+            ids.map(Zeroizing::new)
+                .map_err(|e| OpenError::Invalid(e.to_string()))
         };
         let ids = match prompt {
-            Prompt::Ids(ids) => ids,
+            Prompt::Ids(ids) => Zeroizing::new(ids),
             Prompt::Text(text) => encode(&Zeroizing::new(text), true)?,
-            Prompt::Chat(mut messages) => {
+            Prompt::Chat(messages) => {
+                let messages = Zeroizing::new(messages);
                 if self.tokenizer.is_none() {
                     return Err(OpenError::NoTokenizer);
                 }
                 let template = self.template.as_ref().ok_or(OpenError::NoTemplate)?;
                 let text = template.render(&messages, true);
-                messages.iter_mut().for_each(|m| m.content.zeroize());
                 encode(
                     &Zeroizing::new(text.map_err(|e| OpenError::Invalid(e.to_string()))?),
                     false,

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod engine;
 pub mod fixed_point;
 pub mod glimpse;
+pub mod logprobs;
 pub mod mask;
 pub mod models;
 pub mod ops;

@@ -1,6 +1,7 @@
 //! One conversation turn: what was asked for, how far it is, what comes out.
 
 use crate::{
+    logprobs::logprobs,
     models::Caches,
     sampling::{Sampler, SamplingError},
     stop::StopStrings,
@@ -8,7 +9,8 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::rc::Rc;
-use zeroize::{Zeroize, Zeroizing};
+use talaria_wire::channel::message::Logprobs;
+use zeroize::Zeroizing;
 
 /// Why a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Event {
         id: u32,
         /// Maybe nothing yet.
         text: String,
+        /// How likely it was, if asked for.
+        logprobs: Option<Logprobs>,
     },
     /// The reply is complete.
     Finished {
@@ -61,6 +65,8 @@ pub struct Session {
     /// Passed over: nobody takes what it would bring.
     pub(crate) held: bool,
     pub(crate) logits_digest: Option<Sha256>,
+    /// Alternatives to tell for each token; none: no logprobs either.
+    pub(crate) top_logprobs: Option<u8>,
 }
 
 impl Session {
@@ -72,37 +78,54 @@ impl Session {
                 .iter()
                 .for_each(|logit| digest.update(logit.to_le_bytes()));
         }
+        // Sampling changes the logits in place.
+        let raw = self
+            .top_logprobs
+            .map(|_| Zeroizing::new(logits.to_vec()))
+            .unwrap_or_default();
         let id = self.sampler.sample(logits)?;
+        let logprobs = self.top_logprobs.map(|top| {
+            let tokenizer = self.text.as_ref().map(|(tokenizer, _)| tokenizer);
+            let bytes = |id| tokenizer.map_or(Vec::new(), |t| t.token_bytes(id));
+            logprobs(&raw, id, top, bytes)
+        });
         self.remaining -= 1;
+        *self.pending = vec![id];
+        let (text, reason) = self.take(id);
+        let token = Event::Token { id, text, logprobs };
+        Ok((token, reason.map(|reason| self.finished(reason))))
+    }
+
+    /// The text that became final with a token, and why the reply ends with it, if it does.
+    fn take(&mut self, id: u32) -> (String, Option<FinishReason>) {
         let stopped = self.stop_tokens.contains(&id);
-        let mut piece = match &mut self.text {
+        let mut piece = Zeroizing::new(match &mut self.text {
             Some((tokenizer, text)) if !stopped => text.push(tokenizer, id),
             _ => String::new(),
-        };
+        });
         let over = stopped || self.remaining == 0;
         if over && let Some((_, text)) = &mut self.text {
-            piece.push_str(&text.finish());
+            piece.push_str(&Zeroizing::new(text.finish()));
         }
         let passed = self.stops.push(&piece);
-        piece.zeroize();
         let mut text = passed.text;
         if over && !passed.hit {
-            text.push_str(&self.stops.finish());
+            text.push_str(&Zeroizing::new(self.stops.finish()));
         }
         let reason = match (stopped || passed.hit, over) {
             (true, _) => Some(FinishReason::Stop),
             (false, true) => Some(FinishReason::Length),
             (false, false) => None,
         };
-        *self.pending = vec![id];
-        let finished = reason.map(|reason| Event::Finished {
+        (text, reason)
+    }
+
+    fn finished(&mut self, reason: FinishReason) -> Event {
+        let digest = self.logits_digest.take();
+        Event::Finished {
             reason,
             seed: self.sampler.seed(),
-            logits_digest: self
-                .logits_digest
-                .take()
-                .map(|digest| digest.finalize().into()),
-        });
-        Ok((Event::Token { id, text }, finished))
+            logits_digest: digest.map(|digest| digest.finalize().into()),
+        }
     }
 }

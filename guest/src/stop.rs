@@ -9,6 +9,7 @@
 //! for each byte and stop string, amortised, whatever the strings are.
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Most stop strings of a request.
 pub const MAX_STOP_STRINGS: usize = 16;
@@ -56,7 +57,7 @@ pub struct Passed {
 pub struct StopStrings {
     patterns: Vec<Pattern>,
     /// The end of the text so far, which may begin a stop string.
-    held: String,
+    held: Zeroizing<String>,
     hit: bool,
 }
 
@@ -89,9 +90,10 @@ impl StopStrings {
             }
         }
         let keep = self.patterns.iter().map(|p| p.matched).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
+        let at = self.held.len() - keep;
+        let rest = self.held.split_off(at);
         Passed {
-            text: core::mem::replace(&mut self.held, rest),
+            text: core::mem::replace(&mut *self.held, rest),
             hit: false,
         }
     }
@@ -99,7 +101,7 @@ impl StopStrings {
     /// The reply is complete: what was held back was no stop string after all.
     pub fn finish(&mut self) -> String {
         self.patterns.iter_mut().for_each(|p| p.matched = 0);
-        core::mem::take(&mut self.held)
+        core::mem::take(&mut *self.held)
     }
 
     /// Length of the longest stop string that ends with this byte.
@@ -110,7 +112,7 @@ impl StopStrings {
 
     fn cut(&mut self, start: usize) -> Passed {
         self.hit = true;
-        let mut text = core::mem::take(&mut self.held);
+        let mut text = core::mem::take(&mut *self.held);
         text.truncate(start);
         Passed { text, hit: true }
     }
@@ -120,7 +122,7 @@ impl StopStrings {
 /// string, so always at a character's first byte.
 #[derive(Debug, Clone)]
 struct Pattern {
-    bytes: Box<[u8]>,
+    bytes: Zeroizing<Box<[u8]>>,
     /// `borders[i]`: length of the longest proper prefix of `bytes` that `bytes[..=i]` ends with.
     borders: Box<[usize]>,
     /// Bytes of the longest prefix that the text ends with, less than all.
@@ -137,7 +139,7 @@ impl Pattern {
             return Err(StopError::TooLong { index, found });
         }
         let mut pattern = Pattern {
-            bytes: stop.as_bytes().into(),
+            bytes: Zeroizing::new(stop.as_bytes().into()),
             borders: vec![0; found].into(),
             matched: 0,
         };

@@ -1,4 +1,4 @@
-//! A tiny random model and honest hosts in memory, for unit tests.
+//! A tiny random model and honest hosts in memory, for tests.
 
 use crate::{
     mask::{Batch, MaskedRows, MintedMasks, Shipment},
@@ -9,7 +9,8 @@ use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng, SeedableRng},
 };
-use std::collections::{HashMap, VecDeque};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use talaria_arithmetic::{
     PRIMES,
     fixed_point::split_planes,
@@ -127,6 +128,13 @@ impl TestWorld {
         }
     }
 
+    /// A model that also reads and writes text: [`text_files`].
+    pub fn with_text() -> Self {
+        let mut world = Self::new();
+        world.manifest.text_files = text_files();
+        world
+    }
+
     /// Planes of host 1 in canonical order.
     pub fn planes(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -196,6 +204,41 @@ impl TestWorld {
         }
         ingest.finish(self)
     }
+}
+
+/// A tokenizer of a token for each of some bytes, so that text of other letters takes several, and a chat template. Ids
+/// 36 and on are special, 39 ends a reply.
+pub fn text_files() -> BTreeMap<String, Vec<u8>> {
+    let spelled = "abcdefghijklmnopqrstuvwxyzĠ.!,ĊÃ¤âĤ¬";
+    let special = ["<|user|>", "<|assistant|>", "<|system|>", "<|end|>"];
+    let vocab = spelled.chars().map(String::from);
+    let vocab: serde_json::Map<_, _> = vocab.zip(0_u32..).map(|(t, id)| (t, id.into())).collect();
+    let added = special.iter().zip(vocab.len()..).map(|(content, id)| {
+        json!({
+            "id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false,
+        })
+    });
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false,
+    });
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": added.collect::<Vec<_>>(),
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": vocab, "merges": [],
+        },
+    });
+    let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}\
+                    {% if add_generation_prompt %}<|assistant|>{% endif %}";
+    BTreeMap::from([
+        ("tokenizer.json".into(), tokenizer.to_string().into_bytes()),
+        ("chat_template.jinja".into(), template.into()),
+    ])
 }
 
 pub const PARAMETERS: &str = "256x10";

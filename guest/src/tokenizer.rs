@@ -157,6 +157,16 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The bytes that a token stands for in the middle of a text: maybe part of a character, empty if there is no
+    /// such token. A special token's are its content.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        match self.decoder_token(id) {
+            Some(token) if self.is_special(id) => token.into_bytes(),
+            Some(token) => self.detokenizer.bytes_of(token),
+            None => Vec::new(),
+        }
+    }
+
     /// Whether decoding can skip this token.
     pub fn is_special(&self, id: u32) -> bool {
         let token = self.decoder_token(id);

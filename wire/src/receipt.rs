@@ -7,6 +7,7 @@
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 /// Separates receipts from everything else that is signed.
 const DOMAIN: &[u8] = b"talaria-receipt-v1";
@@ -107,6 +108,15 @@ impl Receipt {
         key.verify_strict(&self.statement.message(), &signature)
             .map_err(|_| Forged)?;
         Ok(&self.statement)
+    }
+}
+
+/// Its digests: what is short can be guessed from them.
+impl Zeroize for Receipt {
+    fn zeroize(&mut self) {
+        self.statement.request_digest.zeroize();
+        self.statement.reply_digest.zeroize();
+        self.signature.zeroize();
     }
 }
 

@@ -5,11 +5,12 @@
 //! What travels is defined in [`talaria_wire::channel`]; docs/channel.md states the protocol.
 
 mod connection;
+mod notary;
 mod stream;
 mod translate;
 
 use connection::Connection;
-use ed25519_dalek::SigningKey;
+use notary::{Draft, Notary};
 use std::collections::BTreeMap;
 use stream::Stream;
 use talaria_wire::channel::{
@@ -17,7 +18,6 @@ use talaria_wire::channel::{
     message::{Event, Failure, Request, ToPayload},
     noise::{self, StaticKey},
 };
-use zeroize::Zeroize;
 
 use crate::{
     engine::{Engine, OpenError, StepError},
@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// Most connections of an instance at a time. Messages under way take at most 64 * 4 MiB = 256 MiB of its
-/// 4 GiB (`MAX_MESSAGE_BYTES` each), beside 1.5 GiB of caches (`engine::CACHE_BUDGET`).
+/// 4 GiB (`MAX_MESSAGE_BYTES` each), events that wait at most 64 * `MAX_STREAMS` * `WINDOW` of 1 KiB with all logprobs,
+/// which is as much, beside 1.5 GiB of caches (`engine::CACHE_BUDGET`).
 pub const MAX_CONNECTIONS: usize = 64;
 
 /// Most of these that have had no frame opened yet: answering a first message costs two key agreements and
@@ -53,9 +54,7 @@ pub enum Refusal {
 pub struct Channel {
     engine: Engine,
     key: StaticKey,
-    /// Signs receipts.
-    receipt_key: SigningKey,
-    payload_sha256: [u8; 32],
+    notary: Notary,
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     /// Connection and stream of each session of the engine.
@@ -67,10 +66,9 @@ impl Channel {
     /// receipts.
     pub fn new(engine: Engine, payload_sha256: [u8; 32], world: &mut dyn World) -> Self {
         Self {
-            engine,
             key: StaticKey::new(fresh_seed(world)),
-            receipt_key: SigningKey::from_bytes(&fresh_seed(world)),
-            payload_sha256,
+            notary: Notary::new(engine.ready(), payload_sha256, world),
+            engine,
             connections: BTreeMap::new(),
             next_connection: 0,
             routes: BTreeMap::new(),
@@ -84,12 +82,12 @@ impl Channel {
 
     /// For the evidence (Ed25519): receipts verify with it.
     pub fn receipt_public_key(&self) -> [u8; 32] {
-        self.receipt_key.verifying_key().to_bytes()
+        self.notary.public_key()
     }
 
     /// As given to [`Channel::new`].
     pub fn payload_sha256(&self) -> &[u8; 32] {
-        &self.payload_sha256
+        self.notary.payload_sha256()
     }
 
     /// The engine, for what concerns no session.
@@ -181,7 +179,7 @@ impl Channel {
             let Some(stream) = stream_mut(&mut self.connections, connection, stream) else {
                 continue;
             };
-            stream.push(event);
+            stream.push(event, &self.notary);
             if stream.session().is_none() {
                 self.routes.remove(&session);
             }
@@ -249,10 +247,10 @@ fn begin(
     stream: &mut Stream,
     world: &mut dyn World,
 ) -> Option<u32> {
+    let draft = Draft::of(&request);
     match engine.open(request.into(), world) {
-        Ok((session, mut prompt_ids)) => {
-            stream.begin(session, prompt_ids.len());
-            prompt_ids.zeroize();
+        Ok((session, prompt_ids)) => {
+            stream.begin(session, prompt_ids.len(), draft);
             Some(session)
         }
         Err(error) => {

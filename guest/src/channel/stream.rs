@@ -7,7 +7,10 @@ use talaria_wire::channel::{
 };
 use zeroize::Zeroizing;
 
-use super::translate;
+use super::{
+    notary::{Draft, Notary},
+    translate,
+};
 use crate::session;
 
 /// A reply under way.
@@ -19,6 +22,8 @@ pub struct Stream {
     /// Not sealed yet.
     events: VecDeque<Zeroizing<Event>>,
     usage: Usage,
+    /// If the client asked for a receipt.
+    draft: Option<Draft>,
 }
 
 impl Default for Stream {
@@ -31,29 +36,41 @@ impl Default for Stream {
                 prompt_tokens: 0,
                 completion_tokens: 0,
             },
+            draft: None,
         }
     }
 }
 
 impl Stream {
-    pub fn begin(&mut self, session: u32, prompt_tokens: usize) {
+    pub fn begin(&mut self, session: u32, prompt_tokens: usize, draft: Option<Draft>) {
         self.session = Some(session);
+        self.draft = draft;
         self.usage.prompt_tokens = prompt_tokens as u32;
     }
 
     /// What a step brought.
-    pub fn push(&mut self, event: session::Event) {
-        match event {
-            session::Event::Token { .. } => self.usage.completion_tokens += 1,
-            session::Event::Finished { .. } => self.session = None,
+    pub fn push(&mut self, event: session::Event, notary: &Notary) {
+        let mut receipt = None;
+        match &event {
+            session::Event::Token { id, text, .. } => {
+                self.usage.completion_tokens += 1;
+                let draft = self.draft.iter_mut();
+                draft.for_each(|draft| draft.push(*id, text));
+            }
+            session::Event::Finished { seed, .. } => {
+                self.session = None;
+                let draft = self.draft.take();
+                receipt = draft.map(|draft| Box::new(notary.sign(draft, *seed, self.usage)));
+            }
         }
-        let event = translate::event(event, self.usage);
+        let event = translate::event(event, self.usage, receipt);
         self.events.push_back(Zeroizing::new(event));
     }
 
     /// There is no reply, or no more of it.
     pub fn fail(&mut self, failed: Event) {
         self.session = None;
+        self.draft = None;
         self.events.push_back(Zeroizing::new(failed));
     }
 

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use talaria_wire::channel::{
     Assembler, BUCKETS, MAX_STREAMS, Sealed, WINDOW,
-    message::{Event, Failure, FinishReason, Prompt, Request, Sampling, ToPayload, Usage},
+    message::{self, Event, Failure, FinishReason, Prompt, Request, Sampling, ToPayload, Usage},
     noise::Initiating,
 };
+use talaria_wire::receipt::{Reply, Statement};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -522,6 +523,217 @@ fn keys_are_drawn_and_not_chosen_by_anyone() {
     let frame = sealed.seal(0, &message).unwrap().remove(0);
     let refused = channel_a.deliver(replayed, &frame, &mut world);
     assert_eq!(refused, Err(Refusal::Frame));
+}
+
+/// The reply to one request of a new client.
+fn reply(channel: &mut Channel, world: &mut TestWorld, request: Request) -> Vec<Event> {
+    let mut client = Client::connect(channel, world);
+    let request = ToPayload::Request(request);
+    client.say(channel, world, 0, &request).unwrap();
+    let mut events = Vec::new();
+    while channel.is_busy() {
+        channel.step(world).unwrap();
+        let heard = client.hear(channel).into_iter();
+        events.extend(heard.map(|(_, event)| event));
+    }
+    channel.close(client.connection);
+    events
+}
+
+/// A model that writes text.
+fn with_text() -> (Channel, TestWorld) {
+    let mut world = TestWorld::with_text();
+    let channel = Channel::new(engine(&mut world), PAYLOAD, &mut world);
+    (channel, world)
+}
+
+fn text_of(events: &[Event]) -> String {
+    let texts = events.iter().map(|event| match event {
+        Event::Token { text, .. } => text.as_str(),
+        _ => "",
+    });
+    texts.collect()
+}
+
+/// Verifies the receipt of a reply as a client does, by what it asked and heard.
+fn verified(channel: &Channel, asked: &Request, events: &[Event]) -> Statement {
+    let Some(Event::Finished {
+        receipt: Some(receipt),
+        seed,
+        usage,
+        ..
+    }) = events.last()
+    else {
+        panic!("no receipt: {:?}", events.last())
+    };
+    let mut reply = Reply::default();
+    for event in events {
+        if let Event::Token { id, text, .. } = event {
+            reply.push(*id, text);
+        }
+    }
+    let expected = Statement {
+        payload_sha256: PAYLOAD,
+        model_digest: channel.engine().ready().digest.0,
+        masking: "shares".into(),
+        request_digest: asked.digest(),
+        reply_digest: reply.digest(),
+        seed: *seed,
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+    };
+    let statement = receipt.verify(&channel.receipt_public_key()).unwrap();
+    assert_eq!(*statement, expected);
+    expected
+}
+
+fn with_receipt(request: Request) -> Request {
+    Request {
+        receipt: true,
+        ..request
+    }
+}
+
+#[test]
+fn receipts_say_what_was_asked_and_answered() {
+    let chat = || {
+        Prompt::Chat(vec![message::Message {
+            role: "user".into(),
+            content: "say it, please!".into(),
+        }])
+    };
+    let asked: [fn() -> Request; 3] = [
+        || request(&[3, 1], 9),
+        || Request {
+            prompt: Prompt::Text("once, there was".into()),
+            logits_digest: false,
+            top_logprobs: Some(2),
+            ..request(&[], 20)
+        },
+        || Request {
+            sampling: Sampling {
+                temperature: 1.2,
+                ..Sampling::GREEDY
+            },
+            ignore_eos: false,
+            ..request(&[1, 2], 20)
+        },
+    ];
+    let (mut channel, mut world) = with_text();
+    for asked in asked {
+        let events = reply(&mut channel, &mut world, with_receipt(asked()));
+        verified(&channel, &with_receipt(asked()), &events);
+        // Nobody asked.
+        let events = reply(&mut channel, &mut world, asked());
+        assert!(matches!(
+            events.last(),
+            Some(Event::Finished { receipt: None, .. })
+        ));
+    }
+    // A stop string cuts the text: what is signed is what was sent.
+    let asked = |stop: Vec<String>| Request {
+        prompt: chat(),
+        stop,
+        ..with_receipt(request(&[], 30))
+    };
+    let events = reply(&mut channel, &mut world, asked(vec![]));
+    let whole = verified(&channel, &asked(vec![]), &events);
+    let text = text_of(&events);
+    let stop: String = text.chars().skip(3).take(2).collect();
+    let events = reply(&mut channel, &mut world, asked(vec![stop.clone()]));
+    let cut = verified(&channel, &asked(vec![stop.clone()]), &events);
+    assert_eq!(text_of(&events), text.split(&stop).next().unwrap());
+    assert!(cut.completion_tokens < whole.completion_tokens);
+    assert_ne!(cut.reply_digest, whole.reply_digest);
+}
+
+#[test]
+fn a_receipts_seed_gives_the_reply_again() {
+    let asked = |seed| Request {
+        sampling: Sampling {
+            temperature: 1.5,
+            seed,
+            ..Sampling::GREEDY
+        },
+        ..with_receipt(request(&[3, 1, 4], 30))
+    };
+    let (mut channel, mut world) = with_text();
+    let events = reply(&mut channel, &mut world, asked(None));
+    let statement = verified(&channel, &asked(None), &events);
+    // Another instance, with other keys, masks and entropy.
+    let mut channel = Channel::new(engine(&mut world), PAYLOAD, &mut world);
+    let seed = Some(statement.seed);
+    let again = reply(&mut channel, &mut world, asked(seed));
+    let expected = Statement {
+        request_digest: asked(seed).digest(),
+        ..statement.clone()
+    };
+    assert_eq!(verified(&channel, &asked(seed), &again), expected);
+    assert_eq!(tokens_of(&again), tokens_of(&events));
+    // A seed that is drawn is another one each time.
+    let other = reply(&mut channel, &mut world, asked(None));
+    assert_ne!(
+        verified(&channel, &asked(None), &other).seed,
+        statement.seed
+    );
+}
+
+#[test]
+fn every_instance_signs_with_a_key_of_its_own() {
+    let (mut channel_a, mut world) = with_text();
+    let channel_b = Channel::new(engine(&mut world), PAYLOAD, &mut world);
+    let keys = [&channel_a, &channel_b].map(Channel::receipt_public_key);
+    assert_ne!(keys[0], keys[1]);
+    assert_ne!(keys[0], *channel_a.public_key());
+    let events = reply(&mut channel_a, &mut world, with_receipt(request(&[1], 1)));
+    let Some(Event::Finished {
+        receipt: Some(receipt),
+        ..
+    }) = events.last()
+    else {
+        panic!("no receipt")
+    };
+    assert!(receipt.verify(&keys[0]).is_ok());
+    assert!(receipt.verify(&keys[1]).is_err());
+}
+
+/// Each token's event has its logprobs, and the bytes of the tokens are the text.
+#[test]
+fn logprobs_come_with_each_token() {
+    let (mut channel, mut world) = with_text();
+    let asked = Request {
+        top_logprobs: Some(message::MAX_TOP_LOGPROBS),
+        ..request(&[3, 1], 30)
+    };
+    let events = reply(&mut channel, &mut world, asked);
+    let mut bytes = Vec::new();
+    for event in &events[..30] {
+        let Event::Token { id, logprobs, .. } = event else {
+            panic!("{event:?}")
+        };
+        let logprobs = logprobs.as_ref().unwrap();
+        assert_eq!(
+            (logprobs.chosen.id, &logprobs.chosen),
+            (*id, &logprobs.top[0])
+        );
+        assert_eq!(logprobs.top.len(), 20);
+        if *id < 36 {
+            bytes.extend(&logprobs.chosen.bytes);
+        }
+    }
+    assert_eq!(String::from_utf8_lossy(&bytes), text_of(&events));
+    let refused = Request {
+        top_logprobs: Some(message::MAX_TOP_LOGPROBS + 1),
+        ..request(&[3], 1)
+    };
+    let mut client = Client::connect(&mut channel, &mut world);
+    let said = ToPayload::Request(refused);
+    client.say(&mut channel, &mut world, 0, &said).unwrap();
+    let failed = Event::Failed {
+        failure: Failure::Refused,
+        message: "top_logprobs is 21, at most 20 are possible: ask for fewer".into(),
+    };
+    assert_eq!(client.hear(&mut channel), [(0, failed)]);
 }
 
 proptest! {

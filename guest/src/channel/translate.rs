@@ -1,6 +1,9 @@
 //! The channel's words for the engine's, and back.
 
-use talaria_wire::channel::message::{self, Event, Failure, Usage};
+use talaria_wire::{
+    channel::message::{self, Event, Failure, Usage},
+    receipt::Receipt,
+};
 
 use crate::{
     engine::{Message, Prompt, Request, StepError},
@@ -23,6 +26,7 @@ impl From<message::Request> for Request {
             stop: request.stop,
             ignore_eos: request.ignore_eos,
             logits_digest: request.logits_digest,
+            top_logprobs: request.top_logprobs,
         }
     }
 }
@@ -52,14 +56,10 @@ impl From<message::Sampling> for Sampling {
     }
 }
 
-/// `usage` as it is after the event.
-pub fn event(event: session::Event, usage: Usage) -> Event {
+/// `usage` as it is after the event; `receipt` for the last.
+pub fn event(event: session::Event, usage: Usage, receipt: Option<Box<Receipt>>) -> Event {
     match event {
-        session::Event::Token { id, text } => Event::Token {
-            id,
-            text,
-            logprobs: None,
-        },
+        session::Event::Token { id, text, logprobs } => Event::Token { id, text, logprobs },
         session::Event::Finished {
             reason,
             seed,
@@ -72,7 +72,7 @@ pub fn event(event: session::Event, usage: Usage) -> Event {
             usage,
             seed,
             logits_digest,
-            receipt: None,
+            receipt,
         },
     }
 }

@@ -4,6 +4,8 @@ use crate::{
     setup::Scheme,
     testing::{TestWorld, options},
 };
+use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+use talaria_wire::channel::message::Logprobs;
 
 const SCHEMES: [Scheme; 4] = [
     Scheme::Shares,
@@ -34,6 +36,7 @@ fn request(ids: &[u32], max_new_tokens: u32) -> Request {
         stop: vec![],
         ignore_eos: true,
         logits_digest: true,
+        top_logprobs: None,
     }
 }
 
@@ -199,6 +202,193 @@ fn the_context_is_filled_and_not_exceeded() {
     ));
 }
 
+/// A model that is asked to guess: everything but the seed is the same.
+fn drawn(seed: Option<u64>, entropy: u64) -> (Vec<u32>, Option<Event>) {
+    let mut world = TestWorld::new();
+    let mut engine = engine(&mut world, Scheme::Shares, 8);
+    world.rng = ChaCha20Rng::seed_from_u64(entropy);
+    let sampling = Sampling {
+        temperature: 1.5,
+        seed,
+        ..Sampling::default()
+    };
+    let asked = Request {
+        sampling,
+        ..request(&[3, 1, 4], 30)
+    };
+    engine.open(asked, &mut world).unwrap();
+    run(&mut engine, &mut world).remove(&0).unwrap()
+}
+
+#[test]
+fn a_drawn_seed_is_told_and_gives_the_reply_again() {
+    let reply = drawn(None, 1);
+    let Some(Event::Finished { seed, .. }) = reply.1 else {
+        panic!("{:?}", reply.1)
+    };
+    assert_eq!(drawn(Some(seed), 2), reply, "tokens and logits");
+    let other = drawn(None, 2);
+    assert_ne!(other.0, reply.0);
+    assert!(!matches!(other.1, Some(Event::Finished { seed: s, .. }) if s == seed));
+}
+
+#[test]
+fn bias_forbids_tokens_and_forces_them() {
+    let biased = |logit_bias: Vec<(u32, f32)>| {
+        let mut world = TestWorld::new();
+        let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
+        let sampling = Sampling {
+            logit_bias,
+            ..Sampling::default()
+        };
+        let asked = Request {
+            sampling,
+            ..request(&[3, 4, 5], 12)
+        };
+        engine.open(asked, &mut world).unwrap();
+        run(&mut engine, &mut world).remove(&0).unwrap().0
+    };
+    let usual = biased(vec![]);
+    for forbidden in &usual {
+        assert!(!biased(vec![(*forbidden, -100.0)]).contains(forbidden));
+    }
+    for forced in 0..40 {
+        assert_eq!(biased(vec![(forced, 100.0)]), [forced; 12]);
+    }
+}
+
+/// Logits (vocab,) after these tokens, straight from the decoder.
+fn logits_after(ids: &[u32]) -> Vec<f32> {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::DangerousPlaintext);
+    let decoder = Decoder::new(&ready.manifest.decoder);
+    let mut caches = decoder.caches(&ready);
+    let input = Input {
+        tokens: ids,
+        position: 0,
+        caches: &mut caches,
+        logits: 1,
+    };
+    let mut projector = Projector {
+        masking: &ready.masking,
+        world: &mut world,
+        counters: &mut Counters::default(),
+        glimpse: &mut GlimpseSlot::default(),
+    };
+    decoder
+        .forward(&ready, &mut [input], &mut projector)
+        .unwrap()
+}
+
+/// What is told of each token.
+fn told(scheme: Scheme, rows: u32, asked: Request) -> Vec<Logprobs> {
+    let mut world = TestWorld::new();
+    let mut engine = engine(&mut world, scheme, rows);
+    engine.open(asked, &mut world).unwrap();
+    let mut told = Vec::new();
+    while !engine.is_idle() {
+        for (_, event) in engine.step(&mut world).unwrap() {
+            if let Event::Token { id, logprobs, .. } = event {
+                let logprobs = logprobs.unwrap();
+                assert_eq!(logprobs.chosen.id, id);
+                told.push(logprobs);
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn logprobs_are_of_the_models_own_logits() {
+    let sampling = Sampling {
+        temperature: 2.0,
+        logit_bias: vec![(7, 1.5), (8, -100.0)],
+        repetition_penalty: 1.2,
+        presence_penalty: 0.5,
+        seed: Some(SEED),
+        ..Sampling::default()
+    };
+    let asked = || Request {
+        sampling: sampling.clone(),
+        top_logprobs: Some(20),
+        ..request(&[3, 4, 5], 12)
+    };
+    let replies = told(Scheme::DangerousPlaintext, 8, asked());
+    assert_eq!(replies.len(), 12);
+    let mut ids = vec![3, 4, 5];
+    for logprobs in &replies {
+        let logits = logits_after(&ids);
+        let total: f64 = logits.iter().map(|l| f64::from(*l).exp()).sum();
+        let mut before = None;
+        for token in logprobs.top.iter().chain([&logprobs.chosen]) {
+            let expected = f64::from(logits[token.id as usize]) - total.ln();
+            // Half an ulp of a number below 16, and f64's rounding.
+            assert!((f64::from(token.logprob) - expected).abs() < 5e-7);
+            assert!(token.bytes.is_empty(), "no tokenizer");
+        }
+        for token in &logprobs.top {
+            let rank = (-logits[token.id as usize], token.id);
+            assert!(before.is_none_or(|before| before < rank));
+            before = Some(rank);
+        }
+        ids.push(logprobs.chosen.id);
+    }
+    for scheme in SCHEMES {
+        assert_eq!(told(scheme, 3, asked()), replies, "{scheme:?}: same bits");
+    }
+}
+
+#[test]
+fn the_greedy_token_is_the_likeliest() {
+    for top in [0, 1, 20] {
+        let asked = Request {
+            top_logprobs: Some(top),
+            ..request(&[3, 4, 5], 12)
+        };
+        for logprobs in told(Scheme::DangerousPlaintext, 8, asked) {
+            assert_eq!(logprobs.top.len(), usize::from(top));
+            let likeliest = logprobs.top.first().unwrap_or(&logprobs.chosen);
+            assert_eq!(*likeliest, logprobs.chosen);
+        }
+    }
+}
+
+#[test]
+fn logprobs_are_told_when_asked_for_and_change_nothing() {
+    let asked = |top_logprobs| {
+        let mut world = TestWorld::new();
+        let mut engine = engine(&mut world, Scheme::Shares, 8);
+        let asked = Request {
+            top_logprobs,
+            ..request(&[3, 4, 5], 12)
+        };
+        engine.open(asked, &mut world).unwrap();
+        let mut events = Vec::new();
+        while !engine.is_idle() {
+            events.extend(engine.step(&mut world).unwrap());
+        }
+        let told = |e: &(u32, Event)| {
+            matches!(
+                e.1,
+                Event::Token {
+                    logprobs: Some(_),
+                    ..
+                }
+            )
+        };
+        let count = events.iter().filter(|e| told(e)).count();
+        for (_, event) in &mut events {
+            if let Event::Token { logprobs, .. } = event {
+                *logprobs = None;
+            }
+        }
+        (count, events)
+    };
+    let ((none, silent), (all, telling)) = (asked(None), asked(Some(3)));
+    assert_eq!((none, all), (0, 12));
+    assert_eq!(silent, telling);
+}
+
 #[test]
 fn bad_requests_say_what_to_do() {
     let mut world = TestWorld::new();
@@ -225,6 +415,24 @@ fn bad_requests_say_what_to_do() {
         "no tokenizer.json",
         Request {
             prompt: Prompt::Text("x".into()),
+            ..request(&[1], 1)
+        },
+    );
+    refused(
+        "top_logprobs is 21, at most 20 are possible",
+        Request {
+            top_logprobs: Some(21),
+            ..request(&[1], 1)
+        },
+    );
+    let sampling = Sampling {
+        logit_bias: vec![(40, 1.0)],
+        ..Sampling::default()
+    };
+    refused(
+        "logit_bias of token id 40, which is outside the vocabulary of 40",
+        Request {
+            sampling,
             ..request(&[1], 1)
         },
     );

@@ -164,6 +164,31 @@ fn penalties_by_hand() {
     assert_eq!(logits, [2.0, 1.25, -3.25, 1.0]);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    /// Bias is what a model with other logits would do, and comes before everything else.
+    #[test]
+    fn bias_is_added_before_all_else(
+        logits in logits(),
+        biases in prop::collection::btree_map(0..70_u32, -100.0..100.0_f32, 0..9),
+        seed in any::<u64>(),
+    ) {
+        let sampling = Sampling { repetition_penalty: 1.3, presence_penalty: 0.5, top_p: 0.9, seed: Some(seed), ..plain() };
+        let logit_bias: Vec<_> = biases.into_iter().collect();
+        let mut other = logits.clone();
+        for (id, bias) in &logit_bias {
+            if let Some(logit) = other.get_mut(*id as usize) {
+                *logit += bias;
+            }
+        }
+        let run = |sampling, logits: &[f32]| {
+            let mut sampler = Sampler::new(sampling, FRESH, &[1, 2], VOCAB).unwrap();
+            (0..9).map(|_| sampler.sample(&mut logits.to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(run(Sampling { logit_bias, ..sampling.clone() }, &logits), run(sampling, &other));
+    }
+}
+
 /// Chi-square of 200,000 draws against the exact probabilities, at significance 1e-6; and, so that the
 /// test is known to see a difference, against slightly wrong ones.
 #[test]
@@ -388,6 +413,43 @@ fn parameters_out_of_range_are_refused_by_name() {
             "{refused}"
         );
     }
+    let refused = |logit_bias: &[(u32, f32)]| {
+        let sampling = Sampling {
+            logit_bias: logit_bias.to_vec(),
+            ..default()
+        };
+        let refused = sampling.validate(40);
+        refused.map_err(|e| e.to_string())
+    };
+    for (logit_bias, expected) in [
+        (
+            &[(0, 1.0), (40, 1.0)][..],
+            "logit_bias of token id 40, which is outside the vocabulary of 40",
+        ),
+        (
+            &[(3, nan)],
+            "logit_bias of token id 3 is NaN, expected from -100 to 100",
+        ),
+        (
+            &[(3, f32::NEG_INFINITY)],
+            "logit_bias of token id 3 is -inf, expected from -100 to 100",
+        ),
+        (
+            &[(3, 100.5)],
+            "logit_bias of token id 3 is 100.5, expected from -100 to 100",
+        ),
+        (
+            &[(3, 1.0), (4, 1.0), (3, 1.0)],
+            "logit_bias has token id 3 twice: give one bias for each token",
+        ),
+        (
+            &[(0, 0.0); MAX_LOGIT_BIAS + 1],
+            "logit_bias has 1025 tokens, at most 1024 are possible: leave some out",
+        ),
+    ] {
+        assert_eq!(refused(logit_bias), Err(expected.into()));
+    }
+    assert_eq!(refused(&[(0, 100.0), (39, -100.0)]), Ok(()));
     let all = Sampling {
         temperature: 2.0,
         top_k: u32::MAX,

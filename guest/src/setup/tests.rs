@@ -126,6 +126,23 @@ fn another_instance_takes_over_and_refuses_nonsense() {
     }
 }
 
+/// What evidence and receipts say, also of a set-up that was taken over.
+#[test]
+fn masking_is_named_with_its_parameters() {
+    let mut world = TestWorld::new();
+    for (scheme, expected) in [
+        (Scheme::Shares, "shares"),
+        (Scheme::ModuleLwe, "module-lwe 256x10"),
+        (Scheme::Remo, "remo 0.5"),
+        (Scheme::DangerousPlaintext, "dangerous-plaintext"),
+    ] {
+        let ready = world.ready(scheme);
+        assert_eq!(ready.options.masking(), expected);
+        let restored = Ready::restore(ready.snapshot(), &mut world).unwrap();
+        assert_eq!(restored.options.masking(), expected);
+    }
+}
+
 #[test]
 fn rows_are_as_wide_as_the_weights_allow() {
     let mut world = TestWorld::new();

@@ -7,6 +7,7 @@
 use super::TokenizerError;
 use serde::Deserialize;
 use tokenizers::DecoderWrapper;
+use zeroize::Zeroizing;
 
 /// State of decoding one reply.
 #[derive(Debug, Clone)]
@@ -46,6 +47,28 @@ impl Detokenizer {
                 push_through(&mut self.stages[at + 1..], token, text);
             }
         }
+    }
+
+    /// What a token stands for in the middle of a reply, maybe part of a character.
+    pub(super) fn bytes_of(&self, mut token: String) -> Vec<u8> {
+        for stage in &self.stages {
+            token = match stage {
+                Stage::Spaces { .. } => format!(" {token}"),
+                Stage::Replace { pattern, content } => token.replace(pattern.as_str(), content),
+                Stage::Metaspace { replacement, .. } => token.replace(*replacement, " "),
+                Stage::StripToken { content, start } => {
+                    strip_start(&token, *content, &mut { *start })
+                }
+                // The start of the reply is behind.
+                Stage::StripText { .. } => token,
+                Stage::ByteFallback { .. } => match fallback_byte(&token) {
+                    Some(byte) => return vec![byte],
+                    None => token,
+                },
+                Stage::ByteLevel { .. } => return byte_level_bytes(&token),
+            };
+        }
+        token.into_bytes()
     }
 }
 
@@ -123,10 +146,12 @@ impl Plan {
             ByteLevel {} => {
                 self.fused = true;
                 Stage::ByteLevel {
-                    pending: Vec::new(),
+                    pending: Zeroizing::default(),
                 }
             }
-            ByteFallback {} => Stage::ByteFallback { run: Vec::new() },
+            ByteFallback {} => Stage::ByteFallback {
+                run: Zeroizing::default(),
+            },
             Metaspace {
                 replacement,
                 prepend_scheme,
@@ -173,9 +198,9 @@ enum Stage {
     StripText { content: char, left: usize },
     /// Tokens like `<0xE4>` are bytes; a run of them is a text if it is UTF-8 as a whole, else one
     /// replacement character a byte.
-    ByteFallback { run: Vec<u8> },
+    ByteFallback { run: Zeroizing<Vec<u8>> },
     /// Each character of a token stands for a byte. `pending`: the start of a character, at most 3 bytes.
-    ByteLevel { pending: Vec<u8> },
+    ByteLevel { pending: Zeroizing<Vec<u8>> },
 }
 
 impl Stage {
@@ -200,21 +225,13 @@ impl Stage {
                     run.push(byte);
                     vec![]
                 }
-                None => bytes_to_tokens(std::mem::take(run))
+                None => bytes_to_tokens(std::mem::take(&mut **run))
                     .into_iter()
                     .chain([token])
                     .collect(),
             },
             Stage::ByteLevel { pending } => {
-                match token
-                    .chars()
-                    .map(byte_level_byte)
-                    .collect::<Option<Vec<u8>>>()
-                {
-                    Some(bytes) => pending.extend(bytes),
-                    // An added token, spelled as it is.
-                    None => pending.extend(token.as_bytes()),
-                }
+                pending.extend(byte_level_bytes(&token));
                 vec![take_final_text(pending)]
             }
         }
@@ -222,7 +239,7 @@ impl Stage {
 
     fn finish(&mut self) -> Vec<String> {
         match self {
-            Stage::ByteFallback { run } => bytes_to_tokens(std::mem::take(run)),
+            Stage::ByteFallback { run } => bytes_to_tokens(std::mem::take(&mut **run)),
             Stage::ByteLevel { pending } => {
                 vec![String::from_utf8_lossy(&std::mem::take(pending)).into_owned()]
             }
@@ -258,6 +275,13 @@ fn bytes_to_tokens(run: Vec<u8>) -> Vec<String> {
         Ok(text) => vec![text],
         Err(e) => vec!["\u{FFFD}".into(); e.as_bytes().len()],
     }
+}
+
+/// The bytes that a token's characters stand for.
+fn byte_level_bytes(token: &str) -> Vec<u8> {
+    let bytes = token.chars().map(byte_level_byte).collect::<Option<_>>();
+    // An added token, spelled as it is.
+    bytes.unwrap_or_else(|| token.into())
 }
 
 /// GPT-2's spelling of bytes: printable Latin-1 as itself, the other 68 from U+0100 on in order.

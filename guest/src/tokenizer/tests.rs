@@ -110,6 +110,43 @@ fn encodes_as_hugging_face() {
     }
 }
 
+/// The bytes of a text's tokens are the text, but for a space that decoders of SentencePiece take off its start.
+#[test]
+fn bytes_of_tokens_add_up_to_the_text() {
+    for f in fixtures() {
+        let mut compared = 0;
+        for case in &f.golden.tokenizer_cases {
+            let plain = case.ids.iter().filter(|id| !f.tokenizer.is_special(**id));
+            let bytes: Vec<u8> = plain.flat_map(|id| f.tokenizer.token_bytes(*id)).collect();
+            // Where it is no UTF-8, decoding shows replacement characters.
+            if let Ok(text) = String::from_utf8(bytes) {
+                let expected = &case.decoded_without_specials;
+                assert!(
+                    text == *expected || text.strip_prefix(' ') == Some(expected),
+                    "{}: {text:?} instead of {expected:?}",
+                    f.name
+                );
+                compared += 1;
+            }
+        }
+        assert!(compared > 30, "{}", f.name);
+    }
+}
+
+#[test]
+fn a_token_can_be_part_of_a_character() {
+    let tokenizer = Tokenizer::from_files(&crate::testing::text_files()).unwrap();
+    let of = |text: &str| -> Vec<Vec<u8>> {
+        let ids = tokenizer.encode(text, false).unwrap();
+        ids.iter().map(|id| tokenizer.token_bytes(*id)).collect()
+    };
+    assert_eq!(
+        of("a €<|end|>"),
+        [b"a", b" ", &[0xe2][..], &[0x82], &[0xac], b"<|end|>"]
+    );
+    assert!(tokenizer.token_bytes(40).is_empty());
+}
+
 #[test]
 fn decodes_and_streams_as_hugging_face() {
     let check = |f: &Fixture, ids: &[u32], skip: bool, expected: &str| {

@@ -170,9 +170,10 @@ pub struct Logprobs {
 pub struct TokenLogprob {
     /// Its id.
     pub id: u32,
-    /// What it stands for, maybe part of a character; empty without a tokenizer.
+    /// What it stands for in the middle of a text, maybe part of a character, and a special token's name; empty
+    /// without a tokenizer.
     pub bytes: Vec<u8>,
-    /// Natural logarithm of its probability.
+    /// Natural logarithm of its probability; finite, at the least [`f32::MIN`].
     pub logprob: f32,
 }
 
@@ -261,10 +262,12 @@ impl Zeroize for Event {
             Event::Finished {
                 logits_digest,
                 seed,
+                receipt,
                 ..
             } => {
                 logits_digest.zeroize();
                 seed.zeroize();
+                receipt.iter_mut().for_each(|r| r.zeroize());
             }
         }
     }
