@@ -10,5 +10,6 @@ pub mod channel;
 pub mod cli;
 pub mod hex_array;
 pub mod policy;
+pub mod remote;
 pub mod time;
 pub mod verify;

@@ -40,8 +40,8 @@ pub struct ClaimsPolicy {
     pub payload_sha256: Vec<HexArray<32>>,
     /// Models.
     pub model_digest: Vec<HexArray<32>>,
-    /// Masking schemes with parameters.
-    pub masking_digest: Vec<HexArray<32>>,
+    /// Masking schemes with parameters, as the payload names them: `shares`, `module-lwe 512x5`.
+    pub masking: Vec<String>,
     /// Configurations of the CVM host; absent: any.
     pub host_configuration_digest: Option<Vec<HexArray<32>>>,
 }
@@ -185,7 +185,7 @@ impl ClaimsPolicy {
     fn validate(&self) -> Result<(), PolicyError> {
         some("claims.payload_sha256", &self.payload_sha256)?;
         some("claims.model_digest", &self.model_digest)?;
-        some("claims.masking_digest", &self.masking_digest)?;
+        some("claims.masking", &self.masking)?;
         if_any(
             "claims.host_configuration_digest",
             &self.host_configuration_digest,

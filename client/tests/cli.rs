@@ -182,8 +182,9 @@ fn development_evidence_needs_its_flag_and_is_shouted_about() {
         channel_public_key: [2; 32],
         payload_sha256: [3; 32],
         model_digest: [4; 32],
-        masking_digest: [5; 32],
+        masking: "shares".into(),
         host_configuration_digest: [6; 32],
+        receipt_public_key: [7; 32],
     };
     let key = SigningKey::from_slice(&[9; 48]).unwrap();
     let signature: Signature = key.sign(&DevelopmentAttestation::message(&claims.report_data()));
@@ -198,10 +199,9 @@ fn development_evidence_needs_its_flag_and_is_shouted_about() {
     std::fs::write(&evidence, document.to_json()).unwrap();
     let allowed = |byte: u8| hex::encode([byte; 32]);
     let text_of_policy = format!(
-        "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking_digest = [\"{}\"]\n",
+        "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"shares\"]\n",
         allowed(3),
-        allowed(4),
-        allowed(5)
+        allowed(4)
     );
     std::fs::write(&policy, text_of_policy).unwrap();
 

@@ -1,19 +1,17 @@
 //! The channel between a client and the payload: what both ends have in common.
 //!
 //! From the bottom: [`noise`] (handshake), [`Sealed`] (fragments to frames of a few sizes and back),
-//! [`Assembler`] (fragments to messages), [`message`] (what is asked and answered), [`FrameReader`] (frames
-//! on a transport of bytes). Nothing here reads, writes or waits. docs/channel.md states the protocol.
+//! [`Assembler`] (fragments to messages), [`message`] (what is asked and answered). Nothing here reads, writes or
+//! waits. docs/channel.md states the protocol.
 
 mod assembler;
 mod fragment;
-mod framing;
 pub mod message;
 pub mod noise;
 mod sealed;
 
 pub use assembler::Assembler;
 pub use fragment::Fragment;
-pub use framing::{FrameReader, prefixed};
 pub use sealed::Sealed;
 
 /// Bytes of an X25519 key, public or secret.

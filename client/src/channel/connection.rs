@@ -25,6 +25,13 @@ pub struct Stream {
     over: bool,
 }
 
+impl Stream {
+    /// Its number on the connection.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+}
+
 /// What came of a stream and was not taken yet.
 #[derive(Default)]
 struct Inbox {
@@ -97,8 +104,9 @@ impl Connection {
         Ok((Stream { id, over: false }, frames))
     }
 
-    /// Takes the next frame of the payload. After an error, nothing more comes on this connection.
-    pub fn receive(&mut self, frame: &[u8]) -> Result<(), ConnectionError> {
+    /// Takes the next frame of the payload; the id of the stream for which it brought an event. After an error,
+    /// nothing more comes on this connection.
+    pub fn receive(&mut self, frame: &[u8]) -> Result<Option<u32>, ConnectionError> {
         let received = self.sealed.open(frame).and_then(|f| self.sort(f));
         received.map_err(|error| {
             self.sealed.give_up();
@@ -106,19 +114,20 @@ impl Connection {
         })
     }
 
-    fn sort(&mut self, fragment: Fragment) -> Result<(), ChannelError> {
+    fn sort(&mut self, fragment: Fragment) -> Result<Option<u32>, ChannelError> {
         let stream = fragment.stream;
         if stream >= self.next_stream {
             return Err(ChannelError::Protocol);
         }
         let Some(inbox) = self.inboxes.get_mut(&stream) else {
             // It was cancelled while this was on its way.
-            return Ok(());
+            return Ok(None);
         };
-        if let Some(message) = self.incoming.push(fragment)? {
-            inbox.push(Event::from_bytes(&message)?)?;
-        }
-        Ok(())
+        let Some(message) = self.incoming.push(fragment)? else {
+            return Ok(None);
+        };
+        inbox.push(Event::from_bytes(&message)?)?;
+        Ok(Some(stream))
     }
 
     /// The next event of a stream.

@@ -3,9 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::mpsc;
 
 use proptest::prelude::*;
 use talaria_guest::channel as payload;
@@ -13,10 +11,13 @@ use talaria_guest::engine::Engine;
 use talaria_guest::session;
 use talaria_guest::setup::Scheme;
 use talaria_guest::testing::TestWorld;
-use talaria_wire::channel::message::{Failure, FinishReason, Prompt, Sampling, Usage};
+use talaria_wire::channel::message::{
+    Event, Failure, FinishReason, Prompt, Request, Sampling, Usage,
+};
 use talaria_wire::channel::noise::{StaticKey, respond};
 use talaria_wire::channel::{BUCKETS, MAX_STREAMS, Sealed, WINDOW};
 
+use super::blocking::{Channel, Error, Transport};
 use super::*;
 use crate::verify::snp::test_ca::Case;
 
@@ -46,6 +47,8 @@ fn request(ids: &[u32], max_new_tokens: u32) -> Request {
         stop: vec![],
         ignore_eos: true,
         logits_digest: false,
+        top_logprobs: None,
+        receipt: false,
     }
 }
 
@@ -82,7 +85,7 @@ impl Cvm {
         let mut world = world();
         let engine = engine(&mut world);
         Rc::new(RefCell::new(Self {
-            channel: payload::Channel::new(engine, &mut world),
+            channel: payload::Channel::new(engine, [3; 32], &mut world),
             world,
             seen: Vec::new(),
         }))
@@ -194,16 +197,14 @@ fn expect_reply(events: &[Event], ids: &[u32], max_new_tokens: u32) {
         _ => None,
     });
     assert_eq!(tokens.collect::<Vec<_>>(), directly(ids, max_new_tokens));
-    let usage = Usage {
+    let expected = Usage {
         prompt_tokens: ids.len() as u32,
         completion_tokens: max_new_tokens,
     };
-    let finished = Event::Finished {
-        reason: FinishReason::Length,
-        usage,
-        logits_digest: None,
+    let Some(Event::Finished { reason, usage, .. }) = events.last() else {
+        panic!("{events:?}");
     };
-    assert_eq!(events.last(), Some(&finished));
+    assert_eq!((*reason, *usage), (FinishReason::Length, expected));
 }
 
 #[test]
@@ -427,82 +428,6 @@ fn what_crosses_is_of_few_lengths_and_holds_nothing_that_was_said() {
     }
 }
 
-#[test]
-fn over_a_socket_as_in_memory() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (send_key, key) = mpsc::channel();
-    let host = std::thread::spawn(move || {
-        let cvm = Cvm::new();
-        let Cvm { channel, world, .. } = &mut *cvm.borrow_mut();
-        send_key.send(*channel.public_key()).unwrap();
-        let mut client = ByteStream::new(listener.accept().unwrap().0);
-        let hello = client.receive().unwrap().unwrap();
-        let (connection, answer) = channel.open(&hello, world).unwrap();
-        client.send(&answer).unwrap();
-        while let Some(frame) = client.receive().unwrap() {
-            channel.deliver(connection, &frame, world).unwrap();
-            while channel.is_busy() {
-                channel.step(world).unwrap();
-                for frame in channel.poll(connection, usize::MAX).unwrap() {
-                    client.send(&frame).unwrap();
-                }
-            }
-        }
-    });
-    let verified = verified(&key.recv().unwrap());
-    let socket = TcpStream::connect(address).unwrap();
-    socket.set_nodelay(true).unwrap();
-    let mut channel = Channel::connect(&verified, ByteStream::new(socket)).unwrap();
-    for prompt in [[1, 2], [3, 4]] {
-        let mut stream = channel.request(request(&prompt, 12)).unwrap();
-        let mut events = Vec::new();
-        while let Some(event) = channel.next(&mut stream).unwrap() {
-            events.push(event);
-        }
-        expect_reply(&events, &prompt, 12);
-    }
-    drop(channel);
-    host.join().unwrap();
-}
-
-/// A stream of bytes that ends anywhere: the end of a frame is the end, the middle of one is an error.
-#[test]
-fn bytes_that_end_within_a_frame_are_no_frame() {
-    struct Bytes(VecDeque<u8>);
-    impl std::io::Read for Bytes {
-        fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
-            self.0.read(to)
-        }
-    }
-    impl std::io::Write for Bytes {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let bytes = [0, 2, 7, 7, 0, 1, 9];
-    for length in 0..=bytes.len() {
-        let mut stream = ByteStream::new(Bytes(bytes[..length].iter().copied().collect()));
-        let mut frames = Vec::new();
-        let end = loop {
-            match stream.receive() {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => break true,
-                Err(error) => {
-                    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
-                    break false;
-                }
-            }
-        };
-        assert_eq!(end, [0, 4, 7].contains(&length), "{length}");
-        let whole = [4, 7].iter().filter(|end| length >= **end).count();
-        assert_eq!(frames.len(), whole, "{length}");
-    }
-}
-
 /// A client, and a payload that may say what it likes.
 fn with_payload() -> (Connection, Sealed) {
     let key = StaticKey::new([1; 32].into());
@@ -516,6 +441,7 @@ fn a_payload_that_breaks_the_protocol_is_not_listened_to() {
     let token = Event::Token {
         id: 1,
         text: "a".into(),
+        logprobs: None,
     }
     .to_bytes();
     let failed = Event::Failed {

@@ -81,7 +81,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             "[sev_snp]",
-            "[claims]\npayload_sha256 = []\nmodel_digest = []\nmasking_digest = []\n[sev_snp]",
+            "[claims]\npayload_sha256 = []\nmodel_digest = []\nmasking = []\n[sev_snp]",
             "claims.payload_sha256 is empty",
         ),
     ];

@@ -28,11 +28,12 @@ pub fn appraise(
             Ok(()),
         ),
     }
-    steps.check(
-        "channel public key",
-        hex::encode(claims.channel_public_key),
-        Ok(()),
-    );
+    for (name, key) in [
+        ("channel public key", &claims.channel_public_key),
+        ("receipt public key", &claims.receipt_public_key),
+    ] {
+        steps.check(name, hex::encode(key), Ok(()));
+    }
     let policy = steps.require(
         "policy on claims",
         policy.ok_or(Refusal::NoClaimsPolicy),
@@ -55,12 +56,6 @@ pub fn appraise(
         &policy.model_digest,
         Refusal::ModelNotAllowed,
     );
-    listed(
-        "masking",
-        &claims.masking_digest,
-        &policy.masking_digest,
-        Refusal::MaskingNotAllowed,
-    );
     if let Some(list) = &policy.host_configuration_digest {
         listed(
             "host configuration",
@@ -69,5 +64,13 @@ pub fn appraise(
             Refusal::HostConfigurationNotAllowed,
         );
     }
+    let masking = &claims.masking;
+    steps.check(
+        "masking",
+        masking,
+        ensure(policy.masking.contains(masking), || {
+            Refusal::MaskingNotAllowed(masking.clone())
+        }),
+    );
     Ok(())
 }

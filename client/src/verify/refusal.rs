@@ -50,7 +50,7 @@ pub enum Refusal {
     },
     /// The policy says nothing about payload, model and masking.
     #[error(
-        "the policy has no [claims]: list the payload, model and masking digests that you accept"
+        "the policy has no [claims]: list the payloads, models and maskings that you accept"
     )]
     NoClaimsPolicy,
     /// Payload not listed.
@@ -60,7 +60,7 @@ pub enum Refusal {
     #[error("model {0} is not in claims.model_digest of the policy")]
     ModelNotAllowed(String),
     /// Masking not listed: another scheme, or weaker parameters.
-    #[error("masking {0} is not in claims.masking_digest of the policy")]
+    #[error("masking {0:?} is not in claims.masking of the policy")]
     MaskingNotAllowed(String),
     /// Host configuration not listed.
     #[error("host configuration {0} is not in claims.host_configuration_digest of the policy")]

@@ -20,13 +20,14 @@ fn names(appraisal: &Appraisal) -> Vec<String> {
 #[test]
 fn report_data_binds_every_claim() {
     let case = Case::new();
-    let changes: [fn(&mut Claims); 6] = [
+    let changes: [fn(&mut Claims); 7] = [
         |c| c.nonce[31] ^= 1,
         |c| c.channel_public_key[0] ^= 0x80,
         |c| c.payload_sha256[0] ^= 1,
         |c| c.model_digest[0] ^= 1,
-        |c| c.masking_digest[0] ^= 1,
+        |c| c.masking.push(' '),
         |c| c.host_configuration_digest[0] ^= 1,
+        |c| c.receipt_public_key[0] ^= 1,
     ];
     for change in changes {
         let mut evidence = case.evidence();
@@ -42,7 +43,7 @@ fn each_claim_must_be_allowed() {
         (|c| c.nonce = [9; 32], "nonce"),
         (|c| c.claims.payload_sha256 = [9; 32], "payload-not-allowed"),
         (|c| c.claims.model_digest = [9; 32], "model-not-allowed"),
-        (|c| c.claims.masking_digest = [9; 32], "masking-not-allowed"),
+        (|c| c.claims.masking = "module-lwe 512x5".into(), "masking-not-allowed"),
         (
             |c| c.claims.host_configuration_digest = [9; 32],
             "host-configuration-not-allowed",

@@ -442,30 +442,6 @@ fn short_encodings_do_not_become_large_values() {
     assert!(!with(0, MAX_STOP_STRINGS + 1));
 }
 
-#[test]
-fn frames_are_found_in_any_cut_of_the_bytes() {
-    let sent = [vec![], vec![1], vec![2; MAX_FRAME_BYTES], vec![3; 256]];
-    let bytes: Vec<u8> = sent.iter().flat_map(|f| prefixed(f).unwrap()).collect();
-    for cut in [1, 2, 3, 255, 65_537, bytes.len()] {
-        let mut reader = FrameReader::default();
-        let mut found = Vec::new();
-        for mut piece in bytes.chunks(cut) {
-            while !piece.is_empty() {
-                let taken = reader.push(piece);
-                piece = &piece[taken..];
-                while let Some(frame) = reader.frame() {
-                    found.push(frame);
-                }
-            }
-        }
-        assert!(found == sent, "pieces of {cut}");
-        assert!(!reader.is_within_a_frame());
-        reader.push(&[0]);
-        assert!(reader.is_within_a_frame());
-    }
-    assert_eq!(prefixed(&vec![0; MAX_FRAME_BYTES + 1]), None);
-}
-
 proptest! {
     #[test]
     fn fuzz_fragment(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -517,16 +493,5 @@ proptest! {
         let key = StaticKey::new(drawn(1));
         let (client, _) = Initiating::begin(key.public(), drawn(2)).unwrap();
         prop_assert!(client.finish(&message).is_err());
-    }
-
-    #[test]
-    fn fuzz_frame_reader(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-        let mut reader = FrameReader::default();
-        let taken = reader.push(&bytes);
-        let mut total = 0;
-        while let Some(frame) = reader.frame() {
-            total += 2 + frame.len();
-        }
-        prop_assert!(total <= taken && taken <= bytes.len());
     }
 }

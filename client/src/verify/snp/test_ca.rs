@@ -220,8 +220,9 @@ impl Case {
                 channel_public_key: [2; 32],
                 payload_sha256: [3; 32],
                 model_digest: [4; 32],
-                masking_digest: [5; 32],
+                masking: "shares".into(),
                 host_configuration_digest: [6; 32],
+                receipt_public_key: [7; 32],
             },
             nonce: [1; 32],
             report: [0; SNP_REPORT_BYTES],
@@ -349,7 +350,7 @@ version = 1
 [claims]
 payload_sha256 = ["{}"]
 model_digest = ["{}"]
-masking_digest = ["{}"]
+masking = ["shares"]
 host_configuration_digest = ["{}"]
 [sev_snp]
 measurements = ["{}"]
@@ -362,7 +363,6 @@ id_key_digests = ["{}"]
 "#,
         hex(3, 32),
         hex(4, 32),
-        hex(5, 32),
         hex(6, 32),
         hex(0xaa, 48),
         hex(0xbb, 32),

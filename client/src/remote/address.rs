@@ -1,0 +1,115 @@
+//! Where a service is.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// Host, port and path of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: String,
+    port: u16,
+    /// Without a slash at its end.
+    prefix: String,
+}
+
+/// Why text is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// Not a URL with a host.
+    #[error("{0:?} is not the URL of a service: give one such as http://cvm.example:8443")]
+    Malformed(String),
+    /// TLS is not spoken.
+    #[error(
+        "{0:?}: this release speaks no TLS; what is said is sealed for the payload anyway. Give the http:// address of the service"
+    )]
+    Tls(String),
+    /// Anything after the path.
+    #[error("{0:?}: leave out user names and everything from `?` or `#` on")]
+    Excess(String),
+}
+
+impl Address {
+    /// For a TCP connection.
+    pub(super) fn host_and_port(&self) -> (&str, u16) {
+        // An IPv6 address stands in brackets in a URL, and nowhere else.
+        let host = self.host.strip_prefix('[');
+        let host = host.and_then(|host| host.strip_suffix(']'));
+        (host.unwrap_or(&self.host), self.port)
+    }
+
+    /// Of the channel, asking for evidence with this nonce.
+    pub(super) fn channel(&self, nonce: &[u8; 32]) -> String {
+        let Self { host, port, prefix } = self;
+        let nonce = hex::encode(nonce);
+        format!("ws://{host}:{port}{prefix}/v1/channel?nonce={nonce}")
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}{}", self.host, self.port, self.prefix)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let malformed = || AddressError::Malformed(text.into());
+        let uri: Uri = text.parse().map_err(|_| malformed())?;
+        match uri.scheme_str() {
+            Some("http" | "ws") => {}
+            Some("https" | "wss") => return Err(AddressError::Tls(text.into())),
+            _ => return Err(malformed()),
+        }
+        let authority = uri.authority().ok_or_else(malformed)?;
+        if authority.as_str().contains('@') || text.contains(['?', '#']) {
+            return Err(AddressError::Excess(text.into()));
+        }
+        if authority.host().is_empty() {
+            return Err(malformed());
+        }
+        Ok(Self {
+            host: authority.host().into(),
+            port: authority.port_u16().unwrap_or(80),
+            prefix: uri.path().trim_end_matches('/').into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes() {
+        for (text, expected) in [
+            ("http://cvm.example", "http://cvm.example:80"),
+            ("http://cvm.example:8443/", "http://cvm.example:8443"),
+            ("ws://127.0.0.1:1/a/b/", "http://127.0.0.1:1/a/b"),
+            ("http://[::1]:8443", "http://[::1]:8443"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), expected);
+            assert_eq!(expected.parse(), Ok(address));
+        }
+        let v6: Address = "http://[::1]:8443".parse().unwrap();
+        assert_eq!(v6.host_and_port(), ("::1", 8443));
+    }
+
+    #[test]
+    fn what_is_no_address_is_said() {
+        for text in ["", "cvm.example", "ftp://cvm.example", "http://", "/v1", "http://a b"] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(matches!(error, AddressError::Malformed(_)), "{text}");
+        }
+        let tls = "https://cvm.example".parse::<Address>().unwrap_err();
+        assert!(matches!(tls, AddressError::Tls(_)));
+        for text in ["http://user@cvm", "http://cvm/?a=b"] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(matches!(error, AddressError::Excess(_)), "{text}");
+        }
+    }
+}
