@@ -18,7 +18,7 @@ mod tests;
 use std::time::Duration;
 
 pub use address::{Address, AddressError};
-pub use error::RemoteError;
+pub use error::{Refused, RemoteError, printable};
 pub use opened::{Opened, Trust};
 pub use reply::Reply;
 pub use session::Session;
