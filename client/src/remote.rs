@@ -7,6 +7,9 @@
 //! showed passed.
 
 mod address;
+#[cfg(test)]
+#[path = "../tests/cvm/mod.rs"]
+mod cvm;
 mod error;
 mod opened;
 mod reply;
