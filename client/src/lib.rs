@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod channel;
 pub mod cli;
 pub mod hex_array;

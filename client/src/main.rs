@@ -1,13 +1,12 @@
 //! `talaria`: the user's side of Talaria.
 
+use std::io::{stderr, stdout};
 use std::process::ExitCode;
 
 use clap::Parser;
-use talaria_client::cli::{Cli, Command};
+use talaria_client::cli::Cli;
 
-fn main() -> ExitCode {
-    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    match Cli::parse().command {
-        Command::Verify(args) => talaria_client::cli::verify::run(&args, &mut out, &mut err),
-    }
+#[tokio::main]
+async fn main() -> ExitCode {
+    Cli::parse().run(&mut stdout(), &mut stderr()).await
 }

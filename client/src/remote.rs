@@ -7,6 +7,9 @@
 //! showed passed.
 
 mod address;
+#[cfg(test)]
+#[path = "../tests/cvm/mod.rs"]
+mod cvm;
 mod error;
 mod opened;
 mod reply;
@@ -18,7 +21,7 @@ mod tests;
 use std::time::Duration;
 
 pub use address::{Address, AddressError};
-pub use error::RemoteError;
+pub use error::{Refused, RemoteError, printable};
 pub use opened::{Opened, Trust};
 pub use reply::Reply;
 pub use session::Session;
