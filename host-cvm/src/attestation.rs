@@ -7,7 +7,6 @@
 //! * [`sev_guest`]: the device of SEV-SNP guests, for kernels before 6.7
 //! * [`development`]: no hardware at all
 
-mod certificates;
 mod configfs_tsm;
 mod development;
 mod sev_guest;
@@ -16,9 +15,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use talaria_wire::evidence::{Attestation, Claims, Evidence, FORMAT, TdxCollateral};
+use talaria_wire::evidence::{
+    Attestation, CertificateTableError, Claims, Evidence, FORMAT, TdxCollateral,
+};
 
-pub use certificates::{CertificateTableError, certificate_table};
 use configfs_tsm::ConfigfsTsm;
 use development::Development;
 

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use talaria_wire::evidence::{
     Attestation, Certificate, MAX_QUOTE_BYTES, SNP_REPORT_BYTES, SnpAttestation, TdxAttestation,
+    certificate_table,
 };
 
-use super::{AttestationError, Endorsements, certificate_table};
+use super::{AttestationError, Endorsements};
 
 /// Where the kernel has it.
 pub const ROOT: &str = "/sys/kernel/config/tsm/report";

@@ -51,6 +51,13 @@ impl Entry for Kernel {
     }
 }
 
+/// A hypervisor's table of one certificate, a VCEK.
+fn table() -> Vec<u8> {
+    let guid = hex::decode("63da758de6644564adc5f4b93be8accd").unwrap();
+    let place = [48, 0, 0, 0, 4, 0, 0, 0];
+    [&guid[..], &place, &[0; 24], b"vcek"].concat()
+}
+
 fn tsm(endorsements: Endorsements) -> ConfigfsTsm {
     ConfigfsTsm::new("/nowhere".into(), endorsements)
 }

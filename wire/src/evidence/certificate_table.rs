@@ -8,7 +8,7 @@
 //! It comes from the hypervisor, so everything in it is hostile. The `sev` crate follows its offsets through raw
 //! pointers; here they are bounded first.
 
-use talaria_wire::evidence::{Certificate, MAX_CERTIFICATE_BYTES};
+use super::{Certificate, MAX_CERTIFICATE_BYTES};
 
 const ENTRY_BYTES: usize = 24;
 
@@ -88,3 +88,6 @@ fn content<'t>(table: &'t [u8], place: &[u8]) -> Result<&'t [u8], CertificateTab
         table: table.len(),
     })
 }
+
+#[cfg(test)]
+mod tests;
