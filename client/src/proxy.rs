@@ -24,11 +24,12 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+pub use error::ApiError;
 pub use guard::{Guard, Open};
+pub use request::{Asked, Endpoint};
 pub use upstream::Upstream;
 
 use crate::time::UnixTime;
-use error::ApiError;
 use metrics::Metrics;
 
 /// Longest body of a request, in bytes: the longest request of the channel, as token ids in JSON.

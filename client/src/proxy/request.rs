@@ -21,9 +21,11 @@ pub enum Endpoint {
 
 /// A request that can be answered, if the payload agrees.
 pub struct Asked {
+    /// What was called.
     pub endpoint: Endpoint,
     /// As the caller named it.
     pub model: Option<String>,
+    /// Tokens are wanted as they come.
     pub stream: bool,
     /// The stream ends with a chunk that has the usage.
     pub include_usage: bool,

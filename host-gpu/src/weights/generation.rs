@@ -41,7 +41,7 @@ struct Keys {
 }
 
 /// Defaults from the bytes of generation_config.json, if any, and from config.json.
-pub(super) fn describe(file: Option<&[u8]>, config: &Config) -> Result<Generation, LoadError> {
+pub fn describe(file: Option<&[u8]>, config: &Config) -> Result<Generation, LoadError> {
     let keys: Keys = file.map_or(Ok(Keys::default()), |bytes| parse(FILE, bytes))?;
     let vocab = config.vocab_size;
     let eos = [

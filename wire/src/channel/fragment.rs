@@ -54,7 +54,7 @@ impl Fragment {
     }
 
     /// Takes what [`Fragment::padded`] laid out, and nothing else.
-    pub(super) fn parse(plaintext: &[u8]) -> Result<Self, ChannelError> {
+    pub fn parse(plaintext: &[u8]) -> Result<Self, ChannelError> {
         let parse = || {
             let (flags, rest) = plaintext.split_first()?;
             let (stream, rest) = rest.split_first_chunk()?;

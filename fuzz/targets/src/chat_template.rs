@@ -1,0 +1,113 @@
+//! Chat templates and special tokens, which come from a checkpoint.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use talaria_guest::chat_template::{
+    CONFIG_FILE, ChatTemplate, MAX_PROMPT_BYTES, Message, SPECIAL_TOKENS_FILE, TEMPLATE_FILE,
+};
+
+use crate::Seed;
+use crate::parts::{join, parts};
+
+/// Longer ones only take longer. That nesting many thousands deep exhausts the stack is known, and stated in
+/// [`talaria_guest::chat_template`].
+const MAX_INPUT_BYTES: usize = 16 << 10;
+
+const TOKENS: &str = r#"{ "bos_token": "<s>", "eos_token": { "content": "</s>" } }"#;
+
+/// `chat_template.jinja`: it comes to an end within its bounds, and its prompt is no longer than a prompt may be.
+pub fn template(data: &[u8]) {
+    if data.len() <= MAX_INPUT_BYTES {
+        render(&[(TEMPLATE_FILE, data), (CONFIG_FILE, TOKENS.as_bytes())]);
+    }
+}
+
+/// `tokenizer_config.json`, then `special_tokens_map.json`, as parts.
+pub fn config(data: &[u8]) {
+    if data.len() <= MAX_INPUT_BYTES {
+        let files: Vec<_> = [CONFIG_FILE, SPECIAL_TOKENS_FILE]
+            .into_iter()
+            .zip(parts(data))
+            .collect();
+        render(&files);
+    }
+}
+
+fn render(files: &[(&str, &[u8])]) {
+    let files: BTreeMap<String, Vec<u8>> = files
+        .iter()
+        .map(|(name, bytes)| (name.to_string(), bytes.to_vec()))
+        .collect();
+    let Ok(Some(template)) = ChatTemplate::from_files(&files) else {
+        return;
+    };
+    for add_generation_prompt in [false, true] {
+        if let Ok(prompt) = template.render(&conversation(), add_generation_prompt) {
+            assert!(prompt.len() <= MAX_PROMPT_BYTES);
+            // No clock, no chance.
+            let again = template.render(&conversation(), add_generation_prompt);
+            assert_eq!(again, Ok(prompt));
+        }
+    }
+}
+
+fn conversation() -> Vec<Message> {
+    let message = |role: &str, content: &str| Message {
+        role: role.into(),
+        content: content.into(),
+    };
+    vec![
+        message("system", "Be brief."),
+        message("user", "What is a \"slice\"? \u{1f989}"),
+        message("assistant", "<think>\nhm\n</think>\n\nA view."),
+        message("user", ""),
+    ]
+}
+
+/// Templates in the style of three families, and one with what Python has.
+pub fn template_seeds() -> Vec<Seed> {
+    let python = "{%- set ns = namespace(n=0) -%}{% for m in messages[::-1] %}{% if loop.index > 3 %}{% break %}\
+                  {% endif %}{{ m.role.upper().rsplit('s', 1) | tojson(indent=2) }}{{ m['content'].partition('e')[2] }}\
+                  {% set ns.n = ns.n + loop.index0 %}{% generation %}{{ m.content.strip()[:5] }}{% endgeneration %}\
+                  {% endfor %}{{ ns.n }}{{ messages | length }}{{ '%05d' | format(7) }}{{ bos_token * 2 }}";
+    let raising = "{% if messages[0].role != 'user' %}{{ raise_exception('no ' ~ messages[0].role) }}{% endif %}";
+    let macros = "{% macro say(m, depth) %}{{ m.content }}{% if depth %}{{ say(m, depth - 1) }}{% endif %}{% endmacro %}\
+                  {% for m in messages if m.content %}{{ say(m, 9) }}{% endfor %}";
+    vec![
+        Seed::new(
+            "llama3.jinja",
+            include_str!("../../../guest/src/chat_template/tests/llama3_style.jinja"),
+        ),
+        Seed::new(
+            "mistral.jinja",
+            include_str!("../../../guest/src/chat_template/tests/mistral_style.jinja"),
+        ),
+        Seed::new(
+            "qwen3.jinja",
+            include_str!("../../../guest/src/chat_template/tests/qwen3_style.jinja"),
+        ),
+        Seed::new("python.jinja", python),
+        Seed::new("raising.jinja", raising),
+        Seed::new("macros.jinja", macros),
+    ]
+}
+
+/// A template in `tokenizer_config.json`, and several of them by name.
+pub fn config_seeds() -> Vec<Seed> {
+    let template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}\
+                    {{ additional_special_tokens }}";
+    let one =
+        json!({ "chat_template": template, "eos_token": { "content": "</s>", "lstrip": false } });
+    let named = json!({ "chat_template": [
+        { "name": "tool_use", "template": "t" }, { "name": "default", "template": template },
+    ]});
+    let map =
+        json!({ "bos_token": "<s>", "additional_special_tokens": ["<a>", { "content": "<b>" }] });
+    let files = |config: serde_json::Value| join([config.to_string(), map.to_string()]);
+    vec![
+        Seed::new("one", files(one)),
+        Seed::new("named", files(named)),
+        Seed::new("none", files(json!({ "bos_token": null }))),
+    ]
+}
