@@ -1,6 +1,7 @@
 //! Every target on its whole corpus and on mutations of it: a bounded run on stable, the same each time.
 //!
-//! `TALARIA_FUZZ_SECONDS=600` goes on for so long for each target, `TALARIA_FUZZ_TARGET=NAME` takes one of them.
+//! `TALARIA_FUZZ_SECONDS=600` goes on for so long for each target, `TALARIA_FUZZ_TARGET=NAME` takes one of them,
+//! `TALARIA_FUZZ_KEEP=1` writes each input to `tmp/fuzz-NAME` of the build before it is tried.
 
 mod corpus;
 mod mutate;
@@ -92,10 +93,11 @@ fn run(target: &'static Target) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a target on an input. What ends the process (an abort, no more stack) leaves the input in a file.
+/// Runs a target on an input.
 fn once(target: &Target, input: &[u8], which: impl Fn() -> String) -> Result<(), Failure> {
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
-    fs::write(&kept, input).expect("a file for the input");
+    if env::var_os("TALARIA_FUZZ_KEEP").is_some() {
+        keep(target, input);
+    }
     let start = Instant::now();
     let panic = catch_unwind(AssertUnwindSafe(|| (target.run)(input))).err();
     let what = match panic {
@@ -110,6 +112,12 @@ fn once(target: &Target, input: &[u8], which: impl Fn() -> String) -> Result<(),
             input: input.to_vec(),
         }),
     }
+}
+
+/// So that what ends the process (an abort, no more stack) can be found.
+fn keep(target: &Target, input: &[u8]) {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
+    fs::write(file, input).expect("a file for the input");
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
