@@ -11,7 +11,7 @@ use tokenizers::PostProcessorWrapper;
 ///
 /// # Errors
 /// The model cuts a prefix off its tokens, which the crate does without looking; the decoder is no JSON all the way
-/// down, which the crate takes for impossible; or the normalizer has a step that the crate gets lost in.
+/// down, which the crate takes for impossible; or normalizer or pre-tokenizer has a step that the crate gets lost in.
 pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
     #[derive(Deserialize)]
     struct File {
