@@ -159,7 +159,10 @@ impl Answer {
 
     /// All of the reply's text.
     pub fn text(&self) -> String {
-        self.tokens.iter().map(|token| token.text.as_str()).collect()
+        self.tokens
+            .iter()
+            .map(|token| token.text.as_str())
+            .collect()
     }
 }
 

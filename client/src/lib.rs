@@ -11,6 +11,7 @@ pub mod channel;
 pub mod cli;
 pub mod hex_array;
 pub mod policy;
+pub mod proxy;
 pub mod remote;
 pub mod time;
 pub mod verify;

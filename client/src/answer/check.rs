@@ -50,7 +50,12 @@ pub fn check(answer: &Answer, claims: &Claims) -> Vec<Check> {
         hex::encode(claims.model_digest),
         evidence,
     );
-    equal("masking", said.masking.clone(), claims.masking.clone(), evidence);
+    equal(
+        "masking",
+        said.masking.clone(),
+        claims.masking.clone(),
+        evidence,
+    );
     equal(
         "request",
         hex::encode(said.request_digest),

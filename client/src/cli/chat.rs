@@ -39,7 +39,10 @@ pub async fn run(
     err: &mut impl Write,
 ) -> Result<(), CommandError> {
     let mut session = args.service.connect(err).await?;
-    writeln!(err, "Verified. /reset forgets the conversation, /quit ends.")?;
+    writeln!(
+        err,
+        "Verified. /reset forgets the conversation, /quit ends."
+    )?;
     let mut turns = Vec::new();
     let mut line = Zeroizing::new(String::new());
     loop {

@@ -59,7 +59,10 @@ pub fn run(
     for check in &checks {
         write_check(check, out)?;
     }
-    let refused = checks.iter().filter(|check| check.refusal.is_some()).count();
+    let refused = checks
+        .iter()
+        .filter(|check| check.refusal.is_some())
+        .count();
     match refused {
         0 => writeln!(
             out,
@@ -74,6 +77,10 @@ fn write_check(check: &Check, out: &mut impl Write) -> std::io::Result<()> {
     let (name, value) = (check.name, printable(&check.value));
     match &check.refusal {
         None => writeln!(out, "ok       {name}: {value}"),
-        Some(reason) => writeln!(out, "REFUSED  {name}: {value}\n         {}", printable(reason)),
+        Some(reason) => writeln!(
+            out,
+            "REFUSED  {name}: {value}\n         {}",
+            printable(reason)
+        ),
     }
 }

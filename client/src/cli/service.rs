@@ -66,7 +66,9 @@ pub fn failure(failure: Failure) -> &'static str {
         Failure::Refused => "the payload refuses this request",
         Failure::Busy => "the payload has no room now, try again later",
         Failure::Host => "a GPU host failed, try again later",
-        Failure::Integrity => "A GPU HOST LIED. This instance answers nothing any more; tell the operator",
+        Failure::Integrity => {
+            "A GPU HOST LIED. This instance answers nothing any more; tell the operator"
+        }
         Failure::Internal => "the payload failed, tell the operator",
     }
 }

@@ -103,7 +103,10 @@ fn appraise(args: &VerifyArgs, trust: &Trust, evidence: &Evidence, at: UnixTime)
     let nonce = args.nonce.as_ref();
     match &args.report_data {
         Some(data) => verifier.verify_platform(&evidence.attestation, &data.0),
-        None => verifier.verify(evidence, nonce.map_or(Nonce::Any, |n| Nonce::Expected(&n.0))),
+        None => verifier.verify(
+            evidence,
+            nonce.map_or(Nonce::Any, |n| Nonce::Expected(&n.0)),
+        ),
     }
 }
 

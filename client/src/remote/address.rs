@@ -101,7 +101,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_said() {
-        for text in ["", "cvm.example", "ftp://cvm.example", "http://", "/v1", "http://a b"] {
+        for text in [
+            "",
+            "cvm.example",
+            "ftp://cvm.example",
+            "http://",
+            "/v1",
+            "http://a b",
+        ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(matches!(error, AddressError::Malformed(_)), "{text}");
         }

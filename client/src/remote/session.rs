@@ -129,7 +129,10 @@ impl Shared {
     fn end(&self, error: RemoteError) {
         let mut state = self.lock();
         state.ended.get_or_insert(error);
-        state.readers.values().for_each(|reader| reader.notify_one());
+        state
+            .readers
+            .values()
+            .for_each(|reader| reader.notify_one());
         self.room.notify_waiters();
     }
 }

@@ -72,7 +72,10 @@ async fn a_payload_that_passes_answers() {
     let cvm = Cvm::start(script()).await;
     let session = enter(&cvm, &trust()).await.unwrap();
     for n in [0, 1, 3 * WINDOW] {
-        let mut reply = session.request(request(&format!("count {n}"))).await.unwrap();
+        let mut reply = session
+            .request(request(&format!("count {n}")))
+            .await
+            .unwrap();
         assert_eq!(read(&mut reply).await.unwrap(), counted(n));
         assert_eq!(reply.next().await.unwrap(), None, "still over");
     }
@@ -87,14 +90,29 @@ async fn a_payload_that_passes_answers() {
 async fn evidence_that_does_not_pass_gets_nothing() {
     type Change = fn(&mut Script);
     let changes: [(Change, &str); 9] = [
-        (|s| s.claims.payload_sha256 = [9; 32], "claims.payload_sha256"),
+        (
+            |s| s.claims.payload_sha256 = [9; 32],
+            "claims.payload_sha256",
+        ),
         (|s| s.claims.model_digest = [9; 32], "claims.model_digest"),
-        (|s| s.claims.masking = "module-lwe 512x5".into(), "claims.masking"),
-        (|s| s.claims.host_configuration_digest = [9; 32], "host configuration"),
+        (
+            |s| s.claims.masking = "module-lwe 512x5".into(),
+            "claims.masking",
+        ),
+        (
+            |s| s.claims.host_configuration_digest = [9; 32],
+            "host configuration",
+        ),
         (|s| s.old_nonce = true, "a replay"),
-        (|s| s.attest = Arc::new(development), "development evidence proves nothing"),
+        (
+            |s| s.attest = Arc::new(development),
+            "development evidence proves nothing",
+        ),
         (|s| s.attest = Arc::new(measured), "sev_snp.measurements"),
-        (|s| s.attest = Arc::new(tampered), "report's signature is wrong"),
+        (
+            |s| s.attest = Arc::new(tampered),
+            "report's signature is wrong",
+        ),
         (|s| s.attest = Arc::new(other_key), "made for other claims"),
     ];
     for (change, expected) in changes {
@@ -186,7 +204,10 @@ async fn many_streams_at_a_time() {
             let session = session.clone();
             tokio::spawn(async move {
                 let n = 50 + 5 * i;
-                let mut reply = session.request(request(&format!("count {n}"))).await.unwrap();
+                let mut reply = session
+                    .request(request(&format!("count {n}")))
+                    .await
+                    .unwrap();
                 assert_eq!(read(&mut reply).await.unwrap(), counted(n));
             })
         })
@@ -201,8 +222,14 @@ async fn a_slow_reader_stalls_only_itself() {
     let cvm = Cvm::start(script()).await;
     let session = enter(&cvm, &trust()).await.unwrap();
     let n = 4 * WINDOW;
-    let mut slow = session.request(request(&format!("count {n}"))).await.unwrap();
-    let mut fast = session.request(request(&format!("count {n}"))).await.unwrap();
+    let mut slow = session
+        .request(request(&format!("count {n}")))
+        .await
+        .unwrap();
+    let mut fast = session
+        .request(request(&format!("count {n}")))
+        .await
+        .unwrap();
     assert_eq!(read(&mut fast).await.unwrap(), counted(n));
     // Of the slow one came no more than its window.
     let events = cvm.seen.events.load(Ordering::SeqCst);

@@ -49,9 +49,7 @@ pub enum Refusal {
         found: String,
     },
     /// The policy says nothing about payload, model and masking.
-    #[error(
-        "the policy has no [claims]: list the payloads, models and maskings that you accept"
-    )]
+    #[error("the policy has no [claims]: list the payloads, models and maskings that you accept")]
     NoClaimsPolicy,
     /// Payload not listed.
     #[error("payload {0} is not in claims.payload_sha256 of the policy")]

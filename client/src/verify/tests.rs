@@ -43,7 +43,10 @@ fn each_claim_must_be_allowed() {
         (|c| c.nonce = [9; 32], "nonce"),
         (|c| c.claims.payload_sha256 = [9; 32], "payload-not-allowed"),
         (|c| c.claims.model_digest = [9; 32], "model-not-allowed"),
-        (|c| c.claims.masking = "module-lwe 512x5".into(), "masking-not-allowed"),
+        (
+            |c| c.claims.masking = "module-lwe 512x5".into(),
+            "masking-not-allowed",
+        ),
         (
             |c| c.claims.host_configuration_digest = [9; 32],
             "host-configuration-not-allowed",

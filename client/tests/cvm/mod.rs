@@ -184,7 +184,10 @@ impl Connection {
     async fn serve(&mut self) -> Option<()> {
         let evidence = (self.script.attest)(&self.script.claims).to_json();
         let evidence = String::from_utf8(evidence).unwrap();
-        self.socket.send(Message::Text(evidence.into())).await.ok()?;
+        self.socket
+            .send(Message::Text(evidence.into()))
+            .await
+            .ok()?;
         let hello = self.binary().await?;
         let key = StaticKey::new(self.script.secret.into());
         let Ok((mut sealed, answer)) = respond(&key, [2; 32].into(), &hello) else {
@@ -294,14 +297,20 @@ fn reply(request: &Request, claims: &Claims) -> Vec<Event> {
         let message = "so it was asked for".into();
         vec![Event::Failed { failure, message }]
     };
-    let mut texts: Vec<String> = ["Owls", " see", "", " \u{1f989}", "!"].map(String::from).into();
+    let mut texts: Vec<String> = ["Owls", " see", "", " \u{1f989}", "!"]
+        .map(String::from)
+        .into();
     match said.split_once(' ') {
         Some(("fail", "busy")) => return failed(Failure::Busy),
         Some(("fail", "host")) => return failed(Failure::Host),
         Some(("fail", "integrity")) => return failed(Failure::Integrity),
         Some(("fail", "internal")) => return failed(Failure::Internal),
         Some(("fail", _)) => return failed(Failure::Refused),
-        Some(("count", n)) => texts = (0..n.parse().unwrap()).map(|i: u32| format!("{i} ")).collect(),
+        Some(("count", n)) => {
+            texts = (0..n.parse().unwrap())
+                .map(|i: u32| format!("{i} "))
+                .collect()
+        }
         _ => {}
     }
     let most = request.max_new_tokens as usize;
@@ -349,7 +358,11 @@ fn reply(request: &Request, claims: &Claims) -> Vec<Event> {
 fn logprobs(id: u32, text: &str, alternatives: u8) -> Logprobs {
     let token = |i: u32| TokenLogprob {
         id: id + i,
-        bytes: if i == 0 { text.into() } else { b"\xf0\x9f".to_vec() },
+        bytes: if i == 0 {
+            text.into()
+        } else {
+            b"\xf0\x9f".to_vec()
+        },
         logprob: -0.5 - i as f32,
     };
     Logprobs {

@@ -1,0 +1,92 @@
+//! The routes of the OpenAI API.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::format::Head;
+use super::request::{Asked, Endpoint};
+use super::respond::{Replies, stream, whole};
+use super::{MAX_BODY_BYTES, Proxy};
+
+/// `POST /v1/chat/completions`.
+pub async fn chat(proxy: State<Arc<Proxy>>, body: Body) -> Result<Response, ApiError> {
+    complete(Endpoint::Chat, proxy, body).await
+}
+
+/// `POST /v1/completions`.
+pub async fn completions(proxy: State<Arc<Proxy>>, body: Body) -> Result<Response, ApiError> {
+    complete(Endpoint::Completions, proxy, body).await
+}
+
+async fn complete(
+    endpoint: Endpoint,
+    State(proxy): State<Arc<Proxy>>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    proxy.metrics.requested(endpoint);
+    let answered = answer(endpoint, &proxy, body).await;
+    answered.inspect_err(|_| proxy.metrics.failed())
+}
+
+async fn answer(endpoint: Endpoint, proxy: &Arc<Proxy>, body: Body) -> Result<Response, ApiError> {
+    let asked = {
+        let body = to_bytes(body, MAX_BODY_BYTES).await;
+        let body = body.map_err(|_| ApiError::too_large(MAX_BODY_BYTES))?;
+        Asked::parse(endpoint, &body)?
+    };
+    let session = proxy.upstream.session().await?;
+    let head = Head::new(&asked, proxy, &session)?;
+    let mut replies = Vec::with_capacity(asked.requests.len());
+    for request in asked.requests {
+        replies.push(session.request(request).await?);
+    }
+    let mut replies = Replies::new(replies, proxy.clone());
+    if asked.stream {
+        // The status is sent with the first event, so that a refusal has its own.
+        replies.wait_for_first().await?;
+        return Ok(stream(head, replies));
+    }
+    let reply = whole(head, replies).await?;
+    Ok(json_response(&reply))
+}
+
+fn json_response(value: &Value) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::OK, json, value.to_string()).into_response()
+}
+
+/// `GET /v1/models`.
+pub async fn models(State(proxy): State<Arc<Proxy>>) -> Response {
+    json_response(&json!({ "object": "list", "data": [listed(&proxy)] }))
+}
+
+/// `GET /v1/models/{id}`.
+pub async fn model(
+    State(proxy): State<Arc<Proxy>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    if id == proxy.model {
+        return Ok(json_response(&listed(&proxy)));
+    }
+    let message = format!(
+        "the model {id:?} does not exist: there is {:?}",
+        proxy.model
+    );
+    let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+    Err(error.code("model_not_found"))
+}
+
+fn listed(proxy: &Proxy) -> Value {
+    json!({
+        "id": proxy.model,
+        "object": "model",
+        "created": proxy.started.0,
+        "owned_by": "talaria",
+    })
+}

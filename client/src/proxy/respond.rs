@@ -1,0 +1,226 @@
+//! Replies of the payload as one HTTP response. What is dropped here, because the caller hung up, is cancelled at
+//! the payload.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{SelectAll, Stream, StreamExt, unfold};
+use serde_json::Value;
+use talaria_wire::channel::message::{Event, Logprobs};
+
+use super::Proxy;
+use super::error::ApiError;
+use super::format::{Choice, Ending, Head};
+use super::logprobs;
+use crate::remote::Reply;
+
+/// An event of a choice, or what ended it early.
+type Item = (usize, Result<Happened, ApiError>);
+
+/// An event, with failures told apart.
+enum Happened {
+    Token(String, Option<Logprobs>),
+    Ended(Ending),
+}
+
+/// The replies of all choices, as their events come.
+pub struct Replies {
+    events: SelectAll<Pin<Box<dyn Stream<Item = Item> + Send>>>,
+    first: Option<Item>,
+    choices: usize,
+    proxy: Arc<Proxy>,
+}
+
+impl Replies {
+    pub fn new(replies: Vec<Reply>, proxy: Arc<Proxy>) -> Self {
+        let choices = replies.len();
+        proxy.metrics.streams(choices as i64);
+        let events = replies.into_iter().enumerate();
+        Self {
+            events: events
+                .map(|(index, reply)| events_of(index, reply))
+                .collect(),
+            first: None,
+            choices,
+            proxy,
+        }
+    }
+
+    /// Waits for the first event; an error if it is one.
+    pub async fn wait_for_first(&mut self) -> Result<(), ApiError> {
+        match self.next().await {
+            Some((_, Err(error))) => Err(error),
+            first => {
+                self.first = first;
+                Ok(())
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Item> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let item = self.events.next().await;
+        match &item {
+            Some((_, Ok(Happened::Token(..)))) => self.proxy.metrics.token(),
+            Some((_, Ok(Happened::Ended(ending)))) => {
+                self.proxy.metrics.finished(ending.usage.prompt_tokens);
+            }
+            _ => {}
+        }
+        item
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.proxy.metrics.streams(-(self.choices as i64));
+    }
+}
+
+fn events_of(index: usize, reply: Reply) -> Pin<Box<dyn Stream<Item = Item> + Send>> {
+    Box::pin(unfold(Some(reply), move |reply| async move {
+        let mut reply = reply?;
+        let happened = match reply.next().await {
+            Ok(Some(event)) => happened(event),
+            Ok(None) => return None,
+            Err(error) => Err(error.into()),
+        };
+        // After an error nothing of this choice is wanted any more.
+        let rest = happened.is_ok().then_some(reply);
+        Some(((index, happened), rest))
+    }))
+}
+
+fn happened(event: Event) -> Result<Happened, ApiError> {
+    match event {
+        Event::Token { text, logprobs, .. } => Ok(Happened::Token(text, logprobs)),
+        Event::Failed { failure, message } => Err(ApiError::failed(failure, &message)),
+        Event::Finished {
+            reason,
+            usage,
+            seed,
+            receipt,
+            ..
+        } => Ok(Happened::Ended(Ending {
+            reason,
+            usage,
+            seed,
+            receipt,
+        })),
+    }
+}
+
+/// Waits for all of all choices.
+pub async fn whole(head: Head, mut replies: Replies) -> Result<Value, ApiError> {
+    let mut choices: Vec<Choice> = Vec::new();
+    choices.resize_with(replies.choices, Choice::default);
+    while let Some((index, happened)) = replies.next().await {
+        match happened? {
+            Happened::Token(text, logprobs) => choices[index].push(&text, logprobs.as_ref()),
+            Happened::Ended(ending) => choices[index].ending = Some(ending),
+        }
+    }
+    Ok(head.whole(&choices))
+}
+
+impl Choice {
+    fn push(&mut self, text: &str, logprobs: Option<&Logprobs>) {
+        if let Some(logprobs) = logprobs {
+            self.has_logprobs = true;
+            self.logprobs.push(logprobs::chat(logprobs));
+            self.lists.push(logprobs, self.characters);
+        }
+        self.characters += text.chars().count();
+        self.text += text;
+    }
+}
+
+/// Server-sent events, one for each token.
+pub fn stream(head: Head, replies: Replies) -> Response {
+    let chunks = Chunks {
+        waiting: (0..replies.choices).filter_map(|i| head.role(i)).collect(),
+        characters: vec![0; replies.choices],
+        endings: Vec::new(),
+        done: false,
+        head,
+        replies,
+    };
+    let events = unfold(chunks, |mut chunks| async move {
+        let event = chunks.next().await?;
+        Some((Ok::<_, Infallible>(event), chunks))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+/// The chunks of a response.
+struct Chunks {
+    head: Head,
+    replies: Replies,
+    waiting: VecDeque<Value>,
+    /// So far, of each choice.
+    characters: Vec<usize>,
+    endings: Vec<Ending>,
+    done: bool,
+}
+
+impl Chunks {
+    /// The next server-sent event.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(chunk) = self.waiting.pop_front() {
+                return Some(format!("data: {chunk}\n\n"));
+            }
+            if self.done {
+                return None;
+            }
+            match self.replies.next().await {
+                Some((index, Ok(happened))) => self.take(index, happened),
+                // A stream that ends so has no `[DONE]`: what came is not all.
+                Some((_, Err(error))) => {
+                    self.replies.proxy.metrics.failed();
+                    self.waiting.push_back(error.body());
+                    self.done = true;
+                }
+                None => {
+                    self.done = true;
+                    return Some(self.last());
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, happened: Happened) {
+        match happened {
+            // No text became final with it.
+            Happened::Token(text, None) if text.is_empty() => {}
+            Happened::Token(text, logprobs) => {
+                let offset = self.characters[index];
+                self.characters[index] += text.chars().count();
+                let chunk = self.head.token(index, &text, logprobs.as_ref(), offset);
+                self.waiting.push_back(chunk);
+            }
+            Happened::Ended(ending) => {
+                self.waiting.push_back(self.head.finish(index, &ending));
+                self.endings.push(ending);
+            }
+        }
+    }
+
+    fn last(&self) -> String {
+        let usages: Vec<_> = self.endings.iter().map(|ending| ending.usage).collect();
+        let usage = self.head.include_usage.then(|| self.head.usage(&usages));
+        let usage = usage.map_or(String::new(), |usage| format!("data: {usage}\n\n"));
+        format!("{usage}data: [DONE]\n\n")
+    }
+}
