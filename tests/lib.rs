@@ -5,6 +5,7 @@
 
 pub mod golden;
 pub mod native;
+pub mod processes;
 pub mod system;
 
 /// A program of this workspace, built with the tests.

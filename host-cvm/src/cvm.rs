@@ -14,6 +14,7 @@ use crate::memory;
 use crate::minter;
 use crate::payload::Payload;
 use crate::public::{PublicMatrices, Source};
+use crate::sealed::Reservation;
 use crate::session::{Request, Session};
 use crate::setup::{self, MaskFacts, Served, SetupProgress, Summary};
 
@@ -128,6 +129,29 @@ impl Cvm {
             .min_by_key(|engine| engine.load())
             .ok_or(CvmError::Stopped)?;
         engine.open(request).await
+    }
+
+    /// From now on serves clients, by sealed connections only: [`open`](Self::open) works no more. The payload of
+    /// each engine draws its keys.
+    ///
+    /// # Errors
+    /// If sessions are open.
+    pub async fn begin_channel(&self) -> Result<(), CvmError> {
+        let engines = self.crew.engines.iter();
+        try_join_all(engines.map(EngineHandle::begin_channel)).await?;
+        Ok(())
+    }
+
+    /// A place for a client's connection, at the engine with the fewest. None while no engine serves clients.
+    pub fn reserve(&self) -> Option<Reservation> {
+        let mut engines: Vec<_> = self.crew.engines.iter().collect();
+        engines.sort_by_key(|engine| engine.load());
+        engines.into_iter().find_map(EngineHandle::reserve)
+    }
+
+    /// Whether a GPU host lied, so that nothing is computed any more.
+    pub fn is_quarantined(&self) -> bool {
+        self.crew.is_quarantined()
     }
 
     /// Totals since set-up ended.

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use crate::counters::InstanceCounters;
 use crate::error::CvmError;
 use crate::instance::{Blueprint, Instance};
+use crate::sealed::{Desk, Keys, Reservation, SealedCommand};
 use crate::session::{Event, OpenSession, Request, Session};
 
 /// The set-up of the CVM once it is finished; holds the secret check vectors.
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Run(Box<dyn FnOnce(&mut Instance) + Send>),
     Open(Box<Opening>),
     Close(u32),
+    /// Of a client's connection.
+    Sealed(SealedCommand),
     Stop,
 }
 
@@ -33,8 +36,8 @@ pub(crate) struct Opening {
     reply: oneshot::Sender<Result<Session, CvmError>>,
 }
 
-/// A session counted in its engine's load until dropped.
-struct Place(Arc<AtomicUsize>);
+/// A session or connection counted in its engine's load until dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Place {
     fn take(load: &Arc<AtomicUsize>) -> Self {
@@ -54,6 +57,7 @@ pub(crate) struct EngineHandle {
     commands: mpsc::UnboundedSender<Command>,
     load: Arc<AtomicUsize>,
     counters: Arc<InstanceCounters>,
+    keys: watch::Receiver<Option<Keys>>,
     thread: JoinHandle<()>,
 }
 
@@ -68,12 +72,15 @@ impl EngineHandle {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (ready, started) = oneshot::channel();
         let own_counters = counters.clone();
+        let (own_keys, keys) = watch::channel(None);
         let body = move || match Instance::new(&blueprint, own_counters.clone()) {
             Err(error) => drop(ready.send(Err(error))),
             Ok(instance) => {
                 let _ = ready.send(Ok(()));
                 let sessions = HashMap::new();
+                let desk = Desk::new(blueprint.payload.sha256(), own_keys);
                 let engine = Engine {
+                    desk,
                     index,
                     instance,
                     blueprint,
@@ -91,6 +98,7 @@ impl EngineHandle {
             commands,
             load: Arc::default(),
             counters,
+            keys,
             thread,
         })
     }
@@ -128,7 +136,22 @@ impl EngineHandle {
         answer.await.unwrap_or(Err(CvmError::Stopped))
     }
 
-    /// Sessions open or being opened.
+    /// From now on clients are served, by sealed connections only.
+    pub async fn begin_channel(&self) -> Result<(), CvmError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Sealed(SealedCommand::Begin(reply));
+        self.commands.send(command).map_err(|_| CvmError::Stopped)?;
+        answer.await.unwrap_or(Err(CvmError::Stopped)).map(|_| ())
+    }
+
+    /// A place for a client, if there are keys.
+    pub fn reserve(&self) -> Option<Reservation> {
+        let keys = (*self.keys.borrow())?;
+        let place = Place::take(&self.load);
+        Some(Reservation::new(keys, place, self.commands.clone()))
+    }
+
+    /// Sessions and connections, open or being opened.
     pub fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }
@@ -163,6 +186,7 @@ struct Engine {
     counters: Arc<InstanceCounters>,
     snapshot: Snapshot,
     sessions: HashMap<u32, Slot>,
+    desk: Desk,
     inbox: mpsc::UnboundedReceiver<Command>,
 }
 
@@ -178,16 +202,18 @@ impl Engine {
             match command {
                 Some(Command::Stop) => break,
                 Some(command) => self.obey(command),
+                None if self.desk.is_busy() => self.step_sealed(),
                 None => self.step(),
             }
             self.revive_if_trapped();
         }
         self.fail_all(&CvmError::Stopped);
+        self.desk.shut();
     }
 
-    /// The next command; waits for it only without sessions. Outer none: nobody can send any more.
+    /// The next command; waits for it only without anything to step. Outer none: nobody can send any more.
     fn next_command(&mut self) -> Option<Option<Command>> {
-        if self.sessions.is_empty() {
+        if self.sessions.is_empty() && !self.desk.is_busy() {
             return self.instance.idle(self.inbox.recv()).map(Some);
         }
         match self.inbox.try_recv() {
@@ -202,6 +228,7 @@ impl Engine {
             Command::Run(call) => call(&mut self.instance),
             Command::Open(opening) => self.open(*opening),
             Command::Close(session) => self.close(session),
+            Command::Sealed(command) => self.desk.obey(&mut self.instance, command),
             Command::Stop => {}
         }
     }
@@ -262,6 +289,30 @@ impl Engine {
         }
     }
 
+    /// A step of the payload for its clients. What went wrong the payload tells them itself.
+    fn step_sealed(&mut self) {
+        let _span = tracing::debug_span!("step", engine = self.index).entered();
+        let stepped = self.instance.step_channel();
+        self.counters.count_step(self.instance.computed());
+        let progressed = stepped.and_then(|()| self.count());
+        self.desk.move_frames(&mut self.instance);
+        match progressed {
+            Ok(true) => return,
+            Ok(false) => tracing::error!(engine = self.index, "a step without progress"),
+            Err(error) => {
+                tracing::warn!(engine = self.index, %error, "all replies ended");
+                if matches!(error, CvmError::Integrity) {
+                    self.instance.quarantine();
+                }
+                // Its own errors leave the payload as it was.
+                if !self.instance.trapped() {
+                    return;
+                }
+            }
+        }
+        self.desk.drop_all();
+    }
+
     /// Takes the payload's counters; whether it projected anything since.
     fn count(&mut self) -> Result<bool, CvmError> {
         Ok(self.counters.set_payload(self.instance.count()?))
@@ -302,8 +353,14 @@ impl Engine {
         let fresh = fresh.and_then(|mut fresh| fresh.restore(snapshot).map(|_| fresh));
         match fresh {
             Ok(fresh) => self.instance = fresh,
-            Err(CvmError::Stopped) => {}
-            Err(error) => tracing::error!(engine = self.index, %error, "no fresh instance"),
+            Err(CvmError::Stopped) => return self.desk.shut(),
+            Err(error) => {
+                tracing::error!(engine = self.index, %error, "no fresh instance");
+                return self.desk.shut();
+            }
+        }
+        if self.desk.has_begun() {
+            self.desk.restart(&mut self.instance);
         }
     }
 

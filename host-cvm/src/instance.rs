@@ -1,5 +1,7 @@
 //! One instance of the payload: its exports as methods, with limits, and errors instead of traps.
 
+mod sealed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,11 +132,7 @@ impl Instance {
         let stepped = self.call("engine.step", 1, |exports, store| {
             exports.talaria_payload_engine().call_step(store)
         });
-        stepped?.map_err(|error| match error {
-            engine::StepError::Integrity => CvmError::Integrity,
-            engine::StepError::Host(message) => CvmError::Host(message),
-            engine::StepError::Internal(message) => CvmError::Internal(message),
-        })
+        stepped?.map_err(CvmError::from)
     }
 
     /// What the payload counted: projections, rows, checks.
@@ -286,6 +284,16 @@ impl Instance {
         let result = export(&self.exports, &mut self.store);
         self.trapped |= result.is_err();
         result.map_err(|error| explain(&self.store, name, &error))
+    }
+}
+
+impl From<engine::StepError> for CvmError {
+    fn from(error: engine::StepError) -> Self {
+        match error {
+            engine::StepError::Integrity => Self::Integrity,
+            engine::StepError::Host(message) => Self::Host(message),
+            engine::StepError::Internal(message) => Self::Internal(message),
+        }
     }
 }
 

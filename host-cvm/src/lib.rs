@@ -9,6 +9,8 @@
 //!
 //! * [`payload`](Payload): checks a component's imports and exports, compiles, caches
 //! * [`Cvm`]: set-up, sessions, counters
+//! * [`api`]: clients over HTTP, their frames carried to the payload by `sealed`
+//! * [`attestation`]: evidence from the hardware
 //! * `link`: one stream for each instance and host; bounds everything that a host sends
 //! * `store`, `imports`: all that a guest may touch
 //!
@@ -19,6 +21,10 @@
     reason = "generated from wit/payload.wit, which documents every item"
 )]
 mod bindings;
+
+pub mod api;
+pub mod attestation;
+pub mod cli;
 mod config;
 mod counters;
 mod crew;
@@ -35,6 +41,7 @@ mod payload;
 mod pool;
 mod public;
 mod rehearsal;
+mod sealed;
 mod session;
 mod setup;
 mod store;
@@ -48,6 +55,7 @@ pub use memory::{MaskMemory, free_bytes};
 pub use payload::{Payload, PayloadError};
 pub use public::PublicRowsFrom;
 pub use rehearsal::{Matrix, Part, Rehearsal};
+pub use sealed::{FrameReceiver, FrameSender, Keys, Refused, Reservation, SealedConnection};
 pub use session::{Event, FinishReason, Message, Prompt, Request, Sampling, Session};
 pub use setup::{MaskFacts, ProjectionFact, SetupPhase, SetupProgress, Summary};
 pub use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};

@@ -45,6 +45,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// 0: off.
     pub frequency_penalty: f32,
+    /// Added to the logits of these tokens before anything else, at most 1024.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Same seed, same tokens; none: fresh from the CVM's entropy.
     pub seed: Option<u64>,
 }
@@ -59,6 +61,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: None,
         }
     }
@@ -104,6 +107,8 @@ pub enum Event {
     Finished {
         /// Why.
         reason: FinishReason,
+        /// Of sampling: as asked for, or as drawn.
+        seed: u64,
         /// SHA-256 over the f32 bits of every step's logits in order, if asked for.
         logits_digest: Option<[u8; 32]>,
     },
@@ -225,6 +230,7 @@ impl From<Sampling> for engine::Sampling {
             repetition_penalty: sampling.repetition_penalty,
             presence_penalty: sampling.presence_penalty,
             frequency_penalty: sampling.frequency_penalty,
+            logit_bias: sampling.logit_bias,
             seed: sampling.seed,
         }
     }
@@ -242,6 +248,7 @@ impl From<engine::EventKind> for Event {
                     engine::FinishReason::Stop => FinishReason::Stop,
                     engine::FinishReason::Length => FinishReason::Length,
                 },
+                seed: finished.seed,
                 logits_digest: finished
                     .logits_digest
                     .and_then(|digest| digest.try_into().ok()),

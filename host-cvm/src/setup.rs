@@ -54,6 +54,8 @@ pub struct Summary {
     pub row_bits: Vec<u32>,
     /// Hosts that every call goes to.
     pub hosts: u32,
+    /// The masking with its parameters, as evidence and receipts name it.
+    pub masking: String,
     /// What the masking does not hide, for people; empty if nothing but lengths and timing.
     pub leaks: String,
     /// SHA-256 of the payload's `.wasm`.
@@ -207,6 +209,7 @@ fn summary(
         model_digest: digest.map_err(|_| CvmError::Internal("no digest of 32 bytes".into()))?,
         row_bits: found.row_bits,
         hosts: found.hosts,
+        masking: found.masking,
         leaks: found.leaks,
         payload_sha256: payload.sha256(),
         weights: manifest.weights,

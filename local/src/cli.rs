@@ -26,6 +26,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Answer a prompt with any checkpoint of a supported family.
     Run(Box<RunArgs>),
+    /// Compute an answer that `talaria ask --save` kept again, and compare it token by token.
+    Replay(Box<ReplayArgs>),
     /// Compare what each masking takes and hides with a checkpoint, before running it.
     Masking(MaskingArgs),
     /// Audit the payload: rebuild it, compare hashes, list all that it can reach.
@@ -54,11 +56,10 @@ pub struct DemoArgs {
     pub cache: CacheArgs,
 }
 
-/// Flags of `run`.
+/// The CVM and its GPU hosts, in this process or elsewhere.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("input").required(true).args(["prompt", "chat", "prompt_ids"]))]
 #[command(group = ArgGroup::new("source").required(true).multiple(true).args(["model", "gpu"]))]
-pub struct RunArgs {
+pub struct PartiesArgs {
     /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint. With --gpu: the model
     /// that the servers must have.
     #[arg(long, value_name = "DIR")]
@@ -76,6 +77,28 @@ pub struct RunArgs {
     /// CPU threads of the in-process hosts together (default: all cores).
     #[arg(long, value_name = "N", value_parser = threads())]
     pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub cache: CacheArgs,
+}
+
+/// Flags of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// File that `talaria ask --save` wrote.
+    pub answer: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub parties: PartiesArgs,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("input").required(true).args(["prompt", "chat", "prompt_ids"]))]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub parties: PartiesArgs,
     /// Text to continue.
     #[arg(long, value_name = "TEXT", value_parser = not_empty)]
     pub prompt: Option<String>,
@@ -103,9 +126,6 @@ pub struct RunArgs {
     /// Print one JSON object instead of streaming the reply.
     #[arg(long)]
     pub json: bool,
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
-    pub cache: CacheArgs,
 }
 
 /// Flags of `masking`.

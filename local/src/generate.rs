@@ -47,6 +47,8 @@ pub struct Outcome {
     pub finish_reason: FinishReason,
     /// SHA-256 over every step's logits, if the request asked for it.
     pub logits_digest: Option<[u8; 32]>,
+    /// Seed of sampling: the same request with it gives the same reply.
+    pub seed: u64,
     /// When the request was handed over.
     pub opened: Instant,
     /// When each token arrived.
@@ -136,6 +138,7 @@ pub async fn collect(
             }
             Event::Finished {
                 reason,
+                seed,
                 logits_digest,
             } => {
                 let prompt_ids = std::mem::take(&mut session.prompt_ids);
@@ -145,6 +148,7 @@ pub async fn collect(
                     text,
                     finish_reason: reason,
                     logits_digest,
+                    seed,
                     opened,
                     arrivals,
                 });

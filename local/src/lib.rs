@@ -4,7 +4,7 @@
 //! * [`hosts`]: a checkpoint on a device, and GPU hosts that serve it
 //! * [`generate`](mod@generate): requests to a CVM, one or many at once, and their outcomes
 //! * [`demo_model`]: the bundled checkpoint
-//! * [`demo`](mod@demo), [`run`](mod@run), [`masking`](mod@masking), [`payload`](mod@payload),
+//! * [`demo`](mod@demo), [`run`](mod@run), [`replay`](mod@replay), [`masking`](mod@masking), [`payload`](mod@payload),
 //!   [`bench`](mod@bench): the subcommands; [`cli`]: their flags
 
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ pub mod masking;
 mod output;
 pub mod payload;
 mod progress;
+pub mod replay;
 pub mod run;
 pub mod table;
 

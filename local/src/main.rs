@@ -40,6 +40,7 @@ async fn dispatch(command: Command) -> Result<(), LocalError> {
     match command {
         Command::Demo(args) => talaria_local::demo::demo(args).await,
         Command::Run(args) => talaria_local::run::run(*args).await,
+        Command::Replay(args) => talaria_local::replay::replay(*args).await,
         Command::Masking(args) => talaria_local::masking::masking(args).await,
         Command::Payload(args) => talaria_local::payload::payload(args).await,
         Command::Bench(args) => talaria_local::bench::bench(args).await,

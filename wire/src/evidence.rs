@@ -13,8 +13,12 @@
 //! }
 //! ```
 
+mod certificate_table;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
+
+pub use certificate_table::{CertificateTableError, certificate_table};
 
 /// Version of the JSON document. A verifier refuses any other.
 pub const FORMAT: u32 = 1;

@@ -10,7 +10,7 @@ use talaria_host_cvm::{Cvm, CvmConfig, Masking, Message, Prompt, Request, Summar
 use talaria_host_gpu::weights::Model;
 use talaria_wire::manifest::{Generation, WeightFormat};
 
-use crate::cli::RunArgs;
+use crate::cli::{Digest, PartiesArgs, RunArgs};
 use crate::error::LocalError;
 use crate::generate::{generate, load_payload};
 use crate::hosts::{self, Device, Host};
@@ -24,9 +24,8 @@ use report::{Report, Run};
 /// Whatever keeps the reply from being complete.
 pub async fn run(args: RunArgs) -> Result<(), LocalError> {
     let begun = Instant::now();
-    let masking = args.protocol.masking_for(args.gpu.len());
-    servers::check_hosts(masking, &args.gpu)?;
-    let parties = Parties::start(&args).await?;
+    let masking = args.parties.protocol.masking_for(args.parties.gpu.len());
+    let parties = Parties::start(&args.parties, args.expect_digest).await?;
     let setup = begun.elapsed();
     warn_of_leaks(masking, parties.cvm.summary());
 
@@ -54,16 +53,18 @@ pub async fn run(args: RunArgs) -> Result<(), LocalError> {
 }
 
 /// The CVM, and the GPU hosts of this process if no servers were given.
-struct Parties {
+pub(crate) struct Parties {
     model: Option<Arc<Model>>,
     hosts: Vec<Host>,
-    cvm: Cvm,
+    pub cvm: Cvm,
 }
 
 impl Parties {
-    async fn start(args: &RunArgs) -> Result<Self, LocalError> {
+    /// `expected`: refuse any model but the one with this digest.
+    pub async fn start(args: &PartiesArgs, expected: Option<Digest>) -> Result<Self, LocalError> {
+        servers::check_hosts(args.protocol.masking_for(args.gpu.len()), &args.gpu)?;
         if !args.gpu.is_empty() {
-            return Self::with_servers(args).await;
+            return Self::with_servers(args, expected).await;
         }
         let dir = args.model.as_deref().ok_or_else(|| {
             LocalError::Usage("neither --model nor --gpu is given: what is to be run?".into())
@@ -78,7 +79,7 @@ impl Parties {
         bar.clear();
         let model = model?;
         let hosts = hosts::serve_many(&model, args.protocol.masking_for(0).hosts()).await?;
-        let cvm = start_cvm(args, hosts::urls(&hosts)).await?;
+        let cvm = start_cvm(args, hosts::urls(&hosts), expected).await?;
         Ok(Self {
             model: Some(model),
             hosts,
@@ -86,8 +87,11 @@ impl Parties {
         })
     }
 
-    async fn with_servers(args: &RunArgs) -> Result<Self, LocalError> {
-        let cvm = start_cvm(args, args.gpu.clone()).await?;
+    async fn with_servers(
+        args: &PartiesArgs,
+        expected: Option<Digest>,
+    ) -> Result<Self, LocalError> {
+        let cvm = start_cvm(args, args.gpu.clone(), expected).await?;
         servers::check_weights(args.device.weights, cvm.summary().weights)?;
         if let Some(dir) = &args.model {
             servers::check_model(dir, cvm.summary()).await?;
@@ -112,19 +116,23 @@ impl Parties {
             .then(|| &self.cvm.summary().generation)
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.cvm.shutdown().await;
         drop(self.hosts);
     }
 }
 
-async fn start_cvm(args: &RunArgs, hosts: Vec<String>) -> Result<Cvm, LocalError> {
+async fn start_cvm(
+    args: &PartiesArgs,
+    hosts: Vec<String>,
+    expected_digest: Option<Digest>,
+) -> Result<Cvm, LocalError> {
     let cache_dir = args.cache.dir();
     let payload = load_payload(cache_dir.clone()).await?;
     let mut config = CvmConfig {
         masking: args.protocol.masking_for(args.gpu.len()),
         remo_rank: args.protocol.remo_rank,
-        expected_digest: args.expect_digest,
+        expected_digest,
         hosts,
         engines: args.protocol.engines as usize,
         max_batch_rows: args.protocol.max_batch_rows,

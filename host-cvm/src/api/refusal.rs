@@ -1,0 +1,46 @@
+//! Why a request is not served, as HTTP. Fixed texts.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(
+        "no such path: /v1/channel, /v1/evidence, /v1/configuration, /health and /metrics are there"
+    )]
+    NotFound,
+    #[error("the query needs `nonce`, 64 hexadecimal digits drawn for this request")]
+    Nonce,
+    #[error(
+        "too many connections or requests from this address: close some, or try again in a minute"
+    )]
+    TooMany,
+    #[error("the CVM is shutting down")]
+    Stopping,
+    #[error("a GPU host lied: the CVM is quarantined until its operator restarts it")]
+    Quarantined,
+    #[error("no payload instance serves: try again later")]
+    NoEngine,
+    #[error("the hardware gave no evidence: the operator's log says why")]
+    NoEvidence,
+}
+
+impl Refusal {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Nonce => StatusCode::BAD_REQUEST,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Stopping | Self::Quarantined | Self::NoEngine => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEvidence => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": { "message": self.to_string() } });
+        let kind = [(header::CONTENT_TYPE, "application/json")];
+        (self.status(), kind, body.to_string()).into_response()
+    }
+}

@@ -1,0 +1,64 @@
+use super::*;
+
+#[test]
+fn development_evidence_vouches_for_its_report_data() {
+    use p384::ecdsa::signature::Verifier;
+    use p384::ecdsa::{Signature, VerifyingKey};
+    let attester = Attester::open(EvidenceKind::Development, Endorsements::default()).unwrap();
+    assert!(attester.is_development());
+    let claims = Claims {
+        nonce: [1; 32],
+        channel_public_key: [2; 32],
+        payload_sha256: [3; 32],
+        model_digest: [4; 32],
+        masking: "shares".into(),
+        host_configuration_digest: [5; 32],
+        receipt_public_key: [6; 32],
+    };
+    let evidence = attester.evidence(claims.clone()).unwrap();
+    let evidence = Evidence::from_json(&evidence.to_json()).unwrap();
+    let Attestation::Development(found) = evidence.attestation else {
+        panic!("another kind");
+    };
+    let key = VerifyingKey::from_sec1_bytes(&found.public_key).unwrap();
+    let message = talaria_wire::evidence::DevelopmentAttestation::message(&claims.report_data());
+    let signature = Signature::from_slice(&found.signature).unwrap();
+    key.verify(&message, &signature).unwrap();
+}
+
+#[test]
+fn kinds_have_the_names_of_the_command_line() {
+    for (name, kind) in EvidenceKind::ALL {
+        assert_eq!(name.parse(), Ok(kind));
+        assert_eq!(kind.to_string(), name);
+    }
+    assert!(
+        "sgx"
+            .parse::<EvidenceKind>()
+            .unwrap_err()
+            .contains("configfs-tsm")
+    );
+}
+
+#[test]
+fn without_hardware_auto_never_falls_back_to_development() {
+    if Path::new(configfs_tsm::ROOT).exists() || Path::new(sev_guest::DEVICE).exists() {
+        return;
+    }
+    let Err(error) = Attester::open(EvidenceKind::Auto, Endorsements::default()) else {
+        panic!("opened");
+    };
+    assert!(
+        error.to_string().contains("--evidence development"),
+        "{error}"
+    );
+    assert!(Attester::open(EvidenceKind::SevGuest, Endorsements::default()).is_err());
+}
+
+#[test]
+fn files_that_are_missing_are_named() {
+    let missing = Endorsements::read(&["/nowhere/vcek.der".into()], None).unwrap_err();
+    assert!(missing.to_string().contains("/nowhere/vcek.der"));
+    let missing = Endorsements::read(&[], Some(Path::new("/nowhere/collateral.json"))).unwrap_err();
+    assert!(missing.to_string().contains("collateral.json"));
+}

@@ -1,0 +1,71 @@
+//! The payload's `channel`: what sealed connections need of an instance.
+
+use super::Instance;
+use crate::bindings::exports::talaria::payload::channel;
+use crate::error::CvmError;
+use crate::sealed::{Keys, Refused};
+
+impl Instance {
+    pub fn begin_channel(&mut self, payload_sha256: &[u8; 32]) -> Result<Keys, CvmError> {
+        let begun = self.call("channel.begin", 1, |exports, store| {
+            let channel = exports.talaria_payload_channel();
+            channel.call_begin(store, payload_sha256)
+        });
+        let keys = begun?.map_err(CvmError::Internal)?;
+        let key = |bytes: Vec<u8>| {
+            let length = bytes.len();
+            let wrong = move |_| CvmError::Internal(format!("a public key of {length} bytes"));
+            bytes.try_into().map_err(wrong)
+        };
+        Ok(Keys {
+            channel: key(keys.channel)?,
+            receipt: key(keys.receipt)?,
+        })
+    }
+
+    pub fn open_connection(&mut self, handshake: &[u8]) -> Result<channel::Opened, Refused> {
+        let opened = self.call("channel.open", 1, |exports, store| {
+            exports
+                .talaria_payload_channel()
+                .call_open(store, handshake)
+        });
+        Ok(opened.map_err(|_| Refused::Gone)??)
+    }
+
+    pub fn deliver(&mut self, connection: u64, frame: &[u8]) -> Result<(), Refused> {
+        let delivered = self.call("channel.deliver", 1, |exports, store| {
+            let channel = exports.talaria_payload_channel();
+            channel.call_deliver(store, connection, frame)
+        });
+        Ok(delivered.map_err(|_| Refused::Gone)??)
+    }
+
+    pub fn step_channel(&mut self) -> Result<(), CvmError> {
+        let stepped = self.call("channel.step", 1, |exports, store| {
+            exports.talaria_payload_channel().call_step(store)
+        });
+        Ok(stepped??)
+    }
+
+    pub fn progress(&mut self) -> Result<channel::Work, CvmError> {
+        self.call("channel.progress", 1, |exports, store| {
+            exports.talaria_payload_channel().call_progress(store)
+        })
+    }
+
+    pub fn poll(&mut self, connection: u64, most: usize) -> Result<Vec<Vec<u8>>, Refused> {
+        let polled = self.call("channel.poll", 1, |exports, store| {
+            let channel = exports.talaria_payload_channel();
+            channel.call_poll(store, connection, most as u32)
+        });
+        Ok(polled.map_err(|_| Refused::Gone)??)
+    }
+
+    pub fn close_connection(&mut self, connection: u64) -> Result<(), CvmError> {
+        self.call("channel.close", 1, |exports, store| {
+            exports
+                .talaria_payload_channel()
+                .call_close(store, connection)
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! `replay`: an answer computed again, on a machine of one's own, and compared token by token.
+//!
+//! A receipt proves who answered; a replay shows that the answer is what the model gives. It needs the
+//! checkpoint, but not the masking: all maskings give the same bits.
+
+use std::path::Path;
+
+use talaria_client::answer::{Answer, MAX_ANSWER_BYTES};
+use talaria_host_cvm::{Message, Prompt, Request, Sampling};
+use talaria_wire::channel::message as wire;
+
+use crate::cli::ReplayArgs;
+use crate::error::LocalError;
+use crate::generate::{Outcome, generate};
+use crate::output;
+use crate::run::Parties;
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// The file is no answer; the model is not the one that answered; or the replay gives something else.
+pub async fn replay(args: ReplayArgs) -> Result<(), LocalError> {
+    let answer = read(&args.answer)?;
+    let expected = answer.receipt.statement.model_digest;
+    let parties = Parties::start(&args.parties, Some(expected)).await?;
+    let payload = parties.cvm.summary().payload_sha256;
+    if payload != answer.receipt.statement.payload_sha256 {
+        eprintln!(
+            "warning: another payload answered ({}), this one is {}: the same only if its arithmetic did not change",
+            hex::encode(answer.receipt.statement.payload_sha256),
+            hex::encode(payload),
+        );
+    }
+    let request = request(answer.request.to_request(), answer.seed);
+    let replayed = generate(&parties.cvm, request, |_| Ok(())).await?;
+    parties.stop().await;
+    compare(&answer, &replayed)?;
+    let tokens = replayed.token_ids.len();
+    let line = format!(
+        "the same {tokens} tokens, bit for bit (seed {})\n",
+        answer.seed
+    );
+    output::print(&line)
+}
+
+fn read(file: &Path) -> Result<Answer, LocalError> {
+    let unreadable = |error| LocalError::File(file.into(), error);
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
+    if size > MAX_ANSWER_BYTES as u64 {
+        let long = format!("{}: {size} bytes are no answer", file.display());
+        return Err(LocalError::Mismatch(long));
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    Answer::from_json(&bytes)
+        .map_err(|error| LocalError::Mismatch(format!("{}: {error}", file.display())))
+}
+
+/// What was asked, with the seed that was used.
+fn request(asked: wire::Request, seed: u64) -> Request {
+    let sampling = asked.sampling;
+    Request {
+        prompt: match asked.prompt {
+            wire::Prompt::Text(text) => Prompt::Text(text),
+            wire::Prompt::Ids(ids) => Prompt::Ids(ids),
+            wire::Prompt::Chat(messages) => {
+                let messages = messages.into_iter();
+                let message = |wire::Message { role, content }| Message { role, content };
+                Prompt::Chat(messages.map(message).collect())
+            }
+        },
+        sampling: Sampling {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            repetition_penalty: sampling.repetition_penalty,
+            presence_penalty: sampling.presence_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            logit_bias: sampling.logit_bias,
+            seed: Some(seed),
+        },
+        max_new_tokens: asked.max_new_tokens,
+        stop: asked.stop,
+        ignore_eos: asked.ignore_eos,
+        logits_digest: asked.logits_digest,
+    }
+}
+
+fn compare(answer: &Answer, replayed: &Outcome) -> Result<(), LocalError> {
+    let answered = answer.tokens.iter().map(|token| token.id);
+    let place = answered
+        .clone()
+        .zip(&replayed.token_ids)
+        .position(|(a, b)| a != *b);
+    let differ = |what: String| Err(LocalError::Mismatch(format!("the replay differs: {what}")));
+    if let Some(place) = place {
+        let number = place + 1;
+        return differ(format!("token {number} is another one"));
+    }
+    if answered.len() != replayed.token_ids.len() {
+        let (a, b) = (answered.len(), replayed.token_ids.len());
+        return differ(format!("the answer has {a} tokens, the replay {b}"));
+    }
+    if answer.text() != replayed.text {
+        return differ("the same tokens, but another text".into());
+    }
+    match (answer.logits_digest, replayed.logits_digest) {
+        (Some(a), Some(b)) if a.0 != b => differ("the same tokens, but other logits".into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,236 @@
+//! The parties as processes of their own, as a deployment has them: GPU hosts, a CVM, a client.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use talaria_client::policy::Policy;
+use talaria_client::remote::{Address, Opened, RemoteError, Session, Trust};
+use talaria_client::time::UnixTime;
+
+use crate::{golden::model_dir, program};
+
+/// For a line of a process that is to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A process with all that it printed; killed when dropped.
+pub struct Process {
+    child: Child,
+    printed: Arc<Mutex<String>>,
+}
+
+impl Process {
+    /// Starts a program of the workspace and waits for a line with `marker`; the line.
+    pub fn start(name: &str, arguments: &[&str], marker: &str) -> (Self, String) {
+        let mut child = Command::new(program(name))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let printed = Arc::new(Mutex::new(String::new()));
+        let out = child.stdout.take().expect("piped");
+        let err = child.stderr.take().expect("piped");
+        copy(out, printed.clone());
+        copy(err, printed.clone());
+        let mut process = Self { child, printed };
+        let line = process.wait_for(marker);
+        (process, line)
+    }
+
+    fn wait_for(&mut self, marker: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let printed = self.printed();
+            if let Some(line) = printed.lines().find(|line| line.contains(marker)) {
+                return line.to_owned();
+            }
+            let ended = self.child.try_wait().expect("a child").is_some();
+            assert!(
+                !ended && begun.elapsed() < PATIENCE,
+                "no line with {marker:?} in:\n{printed}"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it printed so far, standard output and error.
+    pub fn printed(&self) -> String {
+        self.printed.lock().expect("no panic").clone()
+    }
+
+    /// For looking into it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, as an init system does.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(killed.expect("kill").success());
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end:\n{}", self.printed());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn copy(from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines() {
+            let Ok(line) = line else { return };
+            let mut to = to.lock().expect("no panic");
+            to.push_str(&line);
+            to.push('\n');
+        }
+    });
+}
+
+/// Two GPU hosts and a CVM with development evidence, of a checkpoint of the fixtures.
+pub struct Service {
+    /// The CVM.
+    pub cvm: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where the GPU hosts listen.
+    pub hosts: Vec<String>,
+    /// What GPU hosts recorded, if they were asked to.
+    pub records: tempfile::TempDir,
+    gpu: Vec<Process>,
+}
+
+impl Service {
+    /// `flags`: more for the CVM.
+    pub fn start(model: &str, flags: &[&str]) -> Self {
+        let records = tempfile::tempdir().expect("a directory");
+        let dir = model_dir(model);
+        let (mut gpu, mut hosts) = (Vec::new(), Vec::new());
+        for host in ["1", "2"] {
+            let record = records.path().join(host);
+            let arguments = [
+                "serve",
+                "--model",
+                dir.to_str().expect("UTF-8"),
+                "--listen",
+                "127.0.0.1:0",
+                "--backend",
+                "cpu",
+                "--record",
+                record.to_str().expect("UTF-8"),
+            ];
+            let (process, line) = Process::start("talaria-gpu", &arguments, "ready: ");
+            let url = line.split_whitespace().nth(1).expect("a URL");
+            hosts.push(url.to_owned());
+            gpu.push(process);
+        }
+        let mut arguments = vec!["serve", "--listen", "127.0.0.1:0"];
+        arguments.extend(["--evidence", "development"]);
+        hosts
+            .iter()
+            .for_each(|url| arguments.extend(["--gpu", url]));
+        arguments.extend(flags);
+        let marker = "serving clients on http://";
+        let (cvm, line) = Process::start("talaria-cvm", &arguments, marker);
+        let address = line.trim_start_matches(marker).parse().expect("an address");
+        Self {
+            cvm,
+            address,
+            hosts,
+            records,
+            gpu,
+        }
+    }
+
+    /// For clients.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What this CVM is, as a policy.
+    pub fn policy(&self) -> String {
+        let printed = self.cvm.printed();
+        let value = |name: &str| {
+            let line = printed.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{name} in {printed}"))
+                .to_owned()
+        };
+        format!(
+            "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"{}\"]\n",
+            value("payload "),
+            value("model "),
+            value("masking ")
+        )
+    }
+
+    /// Trust in it.
+    pub fn trust(&self) -> Trust {
+        let policy = Policy::from_toml(&self.policy()).expect("a policy");
+        Trust::new(policy).dangerous_accept_development_evidence(true)
+    }
+
+    /// Verifies and connects.
+    pub async fn connect(&self) -> Result<Session, RemoteError> {
+        let address: Address = self.url().parse().expect("an address");
+        let opened = Opened::open(&address).await?;
+        opened.enter(&self.trust(), UnixTime::now()).await
+    }
+
+    /// A request by HTTP; status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        get(self.address, path)
+    }
+
+    /// Ends a GPU host.
+    pub fn kill_host(&mut self, host: usize) {
+        drop(self.gpu.remove(host));
+    }
+}
+
+/// GET over HTTP/1.1; status and body.
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(address).expect("connects");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sends");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("an answer");
+    let status = response
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.expect("a status"), body.to_owned())
+}
+
+/// Runs `talaria` to its end.
+pub fn talaria(arguments: &[&str]) -> Output {
+    let output = Command::new(program("talaria")).args(arguments).output();
+    output.expect("talaria starts")
+}
+
+/// Writes a policy file.
+pub fn write(dir: &Path, name: &str, content: &str) -> String {
+    let file = dir.join(name);
+    std::fs::write(&file, content).expect("written");
+    file.to_str().expect("UTF-8").to_owned()
+}

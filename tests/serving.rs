@@ -1,0 +1,398 @@
+//! Two GPU hosts, a CVM and clients, each a process of its own, with development evidence.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use talaria_client::remote::Session;
+use talaria_tests::golden::{golden, model_dir};
+use talaria_tests::processes::{Service, talaria, write};
+use talaria_tests::program;
+use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request, Sampling};
+
+const FLAG: &str = "--dangerous-accept-development-evidence";
+
+fn chat(content: &str) -> Prompt {
+    Prompt::Chat(vec![Message {
+        role: "user".into(),
+        content: content.into(),
+    }])
+}
+
+fn request(prompt: Prompt, max_new_tokens: u32) -> Request {
+    Request {
+        prompt,
+        sampling: Sampling::GREEDY,
+        max_new_tokens,
+        stop: Vec::new(),
+        ignore_eos: true,
+        logits_digest: false,
+        top_logprobs: None,
+        receipt: false,
+    }
+}
+
+/// Token ids and text of a complete reply.
+async fn ask(session: &Session, request: Request) -> (Vec<u32>, String) {
+    let mut reply = session.request(request).await.expect("taken");
+    let (mut ids, mut text) = (Vec::new(), String::new());
+    loop {
+        match reply.next().await.expect("no error").expect("an end") {
+            Event::Token {
+                id, text: piece, ..
+            } => {
+                ids.push(id);
+                text.push_str(&piece);
+            }
+            Event::Finished { usage, .. } => {
+                assert_eq!(usage.completion_tokens as usize, ids.len());
+                return (ids, text);
+            }
+            Event::Failed { message, .. } => panic!("{message}"),
+        }
+    }
+}
+
+#[test]
+fn a_question_is_answered_receipted_and_replayed() {
+    let service = Service::start("demo-qwen3", &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let policy = write(dir.path(), "policy.toml", &service.policy());
+    let answer = dir.path().join("answer.json");
+    let answer = answer.to_str().unwrap();
+    let prompts = golden("demo-qwen3").prompts;
+    let golden = prompts.iter().find(|p| p.name == "p4").expect("p4");
+    let question = &golden.messages.as_ref().expect("a chat")[0].content;
+
+    let url = service.url();
+    let asked = talaria(&[
+        "ask", &url, question, "--policy", &policy, FLAG, "--save", answer,
+    ]);
+    let stderr = String::from_utf8_lossy(&asked.stderr);
+    assert!(asked.status.success(), "{stderr}");
+    assert!(
+        stderr.to_lowercase().contains("development"),
+        "it shouts: {stderr}"
+    );
+    let reply = String::from_utf8(asked.stdout).unwrap();
+    assert_eq!(
+        reply.trim_end(),
+        golden.stopped_text.as_deref().unwrap().trim_end()
+    );
+
+    let verify = [
+        "receipt", "verify", "--answer", answer, "--policy", &policy, FLAG,
+    ];
+    let verified = talaria(&verify);
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    let replay = |answer: &str| {
+        std::process::Command::new(program("talaria-local"))
+            .args([
+                "replay",
+                answer,
+                "--masking",
+                "dangerous-plaintext",
+                "--model",
+            ])
+            .arg(model_dir("demo-qwen3"))
+            .output()
+            .unwrap()
+    };
+    let replayed = replay(answer);
+    let stderr = String::from_utf8_lossy(&replayed.stderr);
+    assert!(replayed.status.success(), "{stderr}");
+    assert!(String::from_utf8_lossy(&replayed.stdout).contains("bit for bit"));
+
+    // A changed reply is neither receipted nor replayed.
+    let mut changed: Value = serde_json::from_slice(&std::fs::read(answer).unwrap()).unwrap();
+    let id = changed["tokens"][1]["id"].as_u64().unwrap();
+    changed["tokens"][1]["id"] = (id ^ 1).into();
+    let changed = write(dir.path(), "changed.json", &changed.to_string());
+    let refused = talaria(&[
+        "receipt", "verify", "--answer", &changed, "--policy", &policy, FLAG,
+    ]);
+    assert!(!refused.status.success());
+    let replayed = replay(&changed);
+    assert_eq!(replayed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&replayed.stderr).contains("token 2"));
+}
+
+#[test]
+fn a_sampled_answer_replays_with_the_seed_that_the_payload_drew() {
+    let service = Service::start("demo-qwen3", &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let policy = write(dir.path(), "policy.toml", &service.policy());
+    let answer = dir.path().join("answer.json");
+    let answer = answer.to_str().unwrap();
+    let url = service.url();
+    let asked = talaria(&[
+        "ask",
+        &url,
+        "What is a lifetime?",
+        "--policy",
+        &policy,
+        FLAG,
+        "--save",
+        answer,
+        "--temperature",
+        "1.2",
+        "--max-tokens",
+        "24",
+        "--ignore-eos",
+    ]);
+    assert!(
+        asked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
+    );
+    // Against the same GPU hosts, masked.
+    let mut replay = std::process::Command::new(program("talaria-local"));
+    replay.args(["replay", answer]);
+    service
+        .hosts
+        .iter()
+        .for_each(|url| drop(replay.args(["--gpu", url])));
+    let replayed = replay.output().unwrap();
+    assert!(
+        replayed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&replayed.stderr)
+    );
+}
+
+#[test]
+fn what_the_policy_does_not_allow_gets_no_prompt() {
+    let service = Service::start("tiny-llama", &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let good = service.policy();
+    let other = |name: &str| {
+        let line = good.lines().find(|line| line.starts_with(name)).unwrap();
+        let value = match name {
+            "masking" => "module-lwe 512x5".to_owned(),
+            _ => "ab".repeat(32),
+        };
+        good.replace(line, &format!("{name} = [\"{value}\"]"))
+    };
+    let (_, before) = service.get("/metrics");
+    assert!(before.contains("talaria_cvm_frames_in_total 0"), "{before}");
+    let url = service.url();
+    for (name, flag, expected) in [
+        ("payload_sha256", FLAG, "payload"),
+        ("model_digest", FLAG, "model"),
+        ("masking", FLAG, "masking"),
+        ("version", "--raw", "development"),
+    ] {
+        let policy = match name {
+            "version" => good.clone(),
+            name => other(name),
+        };
+        let policy = write(dir.path(), name, &policy);
+        let refused = talaria(&["ask", &url, "Sesame", "--policy", &policy, flag]);
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{name}");
+        assert!(stderr.contains(expected), "{name}: {stderr}");
+    }
+    let (_, after) = service.get("/metrics");
+    assert!(after.contains("talaria_cvm_frames_in_total 0"), "{after}");
+    assert!(after.contains("talaria_cvm_connections_total 4"), "{after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_streams_and_a_slow_reader() {
+    let service = Service::start("tiny-llama", &[]);
+    let session = service.connect().await.expect("connected");
+    let slow = service.connect().await.expect("connected");
+    let ids = |first| Prompt::Ids(vec![first, 2, 3]);
+    let alone = ask(&session, request(ids(1), 100)).await;
+
+    // Reads nothing: more than its window waits in the payload, and it stalls nobody.
+    let mut unread = slow.request(request(ids(1), 100)).await.expect("taken");
+    let mut streams = tokio::task::JoinSet::new();
+    for stream in 0..32 {
+        let session = session.clone();
+        let prompt = ids(1 + stream % 4);
+        streams.spawn(async move { (stream, ask(&session, request(prompt, 100)).await) });
+    }
+    while let Some(joined) = streams.join_next().await {
+        let (stream, reply) = joined.expect("no panic");
+        if stream % 4 == 0 {
+            assert_eq!(reply, alone, "stream {stream}");
+        }
+    }
+    let mut slow_ids = Vec::new();
+    while let Some(event) = unread.next().await.expect("no error") {
+        match event {
+            Event::Token { id, .. } => slow_ids.push(id),
+            Event::Finished { reason, .. } => assert_eq!(reason, FinishReason::Length),
+            Event::Failed { message, .. } => panic!("{message}"),
+        }
+    }
+    assert_eq!(slow_ids, alone.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_the_reply_under_way_end() {
+    let mut service = Service::start("demo-qwen3", &[]);
+    let session = service.connect().await.expect("connected");
+    let mut reply = session
+        .request(request(chat("What is a trait?"), 64))
+        .await
+        .expect("taken");
+    reply.next().await.expect("no error").expect("a token");
+    service.cvm.terminate();
+    let mut tokens = 1;
+    while let Some(event) = reply.next().await.expect("not cut off") {
+        tokens += usize::from(matches!(event, Event::Token { .. }));
+    }
+    assert_eq!(tokens, 64);
+    assert_eq!(service.cvm.wait(), Some(0));
+    assert!(service.connect().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_dies_is_an_error_that_says_so_and_not_an_end() {
+    let mut service = Service::start("demo-qwen3", &[]);
+    let session = service.connect().await.expect("connected");
+    let mut reply = session
+        .request(request(chat("What is a trait?"), 4000))
+        .await
+        .expect("taken");
+    reply.next().await.expect("no error").expect("a token");
+    service.kill_host(1);
+    let failed = loop {
+        match reply.next().await.expect("told by the payload") {
+            Some(Event::Token { .. }) => {}
+            Some(Event::Failed { message, .. }) => break message,
+            Some(Event::Finished { .. }) | None => panic!("an end"),
+        }
+    };
+    assert!(failed.contains("host 2"), "{failed}");
+}
+
+#[test]
+fn the_listener_answers_and_refuses_by_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = "[limits]\nevidence_per_minute = 3\n";
+    let config = write(dir.path(), "cvm.toml", limits);
+    let service = Service::start("tiny-llama", &["--config", &config]);
+    let nonce = "5a".repeat(32);
+    let (status, evidence) = service.get(&format!("/v1/evidence?nonce={nonce}"));
+    assert_eq!(status, 200, "{evidence}");
+    let evidence: Value = serde_json::from_str(&evidence).unwrap();
+    assert_eq!(evidence["claims"]["nonce"], nonce);
+    assert_eq!(evidence["claims"]["masking"], "shares");
+    let (status, configuration) = service.get("/v1/configuration");
+    assert_eq!(status, 200);
+    use sha2::{Digest, Sha256};
+    let digest = hex::encode(Sha256::digest(&configuration));
+    assert_eq!(evidence["claims"]["host_configuration_digest"], digest);
+    assert_eq!(service.get("/health").0, 200);
+    for path in [
+        "/v1/evidence",
+        "/v1/evidence?nonce=12",
+        "/v1/evidence?nonce=zz",
+    ] {
+        let (status, body) = service.get(path);
+        assert_eq!(status, 400, "{path}");
+        assert!(body.contains("64 hexadecimal digits"), "{body}");
+    }
+    assert_eq!(service.get("/v1/chat/completions").0, 404);
+    let evidence = format!("/v1/evidence?nonce={nonce}");
+    let statuses: Vec<_> = (0..3).map(|_| service.get(&evidence).0).collect();
+    assert_eq!(statuses, [200, 200, 429]);
+}
+
+#[test]
+fn bad_flags_are_errors_that_say_what_to_do() {
+    for (arguments, expected) in [
+        (&["serve"][..], "--gpu URL"),
+        (
+            &["serve", "--gpu", "http://127.0.0.1:1", "--evidence", "sgx"],
+            "configfs-tsm",
+        ),
+        (
+            &[
+                "serve",
+                "--gpu",
+                "http://127.0.0.1:1",
+                "--config",
+                "/nowhere",
+            ],
+            "/nowhere",
+        ),
+        (
+            &[
+                "serve",
+                "--gpu",
+                "http://127.0.0.1:1",
+                "--masking",
+                "none",
+                "--evidence",
+                "development",
+            ],
+            "dangerous-plaintext",
+        ),
+        (
+            &[
+                "serve",
+                "--gpu",
+                "http://127.0.0.1:1",
+                "--payload",
+                "/nowhere",
+                "--evidence",
+                "development",
+            ],
+            "/nowhere",
+        ),
+        (
+            &[
+                "serve",
+                "--gpu",
+                "http://127.0.0.1:1",
+                "--evidence",
+                "development",
+                "--listen",
+                "127.0.0.1:0",
+            ],
+            "127.0.0.1:1",
+        ),
+    ] {
+        let output = std::process::Command::new(program("talaria-cvm"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            matches!(output.status.code(), Some(1 | 2)),
+            "{arguments:?}: {stderr}"
+        );
+        assert!(
+            stderr.contains(expected) && !stderr.contains("panicked"),
+            "{arguments:?}: {stderr}"
+        );
+    }
+}
+
+/// Not timed for a verdict: docs/performance.md has what this prints.
+#[tokio::test(flavor = "multi_thread")]
+async fn first_tokens_come_over_the_channel() {
+    let service = Service::start("tiny-llama", &[]);
+    let session = service.connect().await.expect("connected");
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let mut reply = session
+            .request(request(Prompt::Ids(vec![1, 2, 3]), 1))
+            .await
+            .unwrap();
+        assert!(matches!(reply.next().await, Ok(Some(Event::Token { .. }))));
+        waits.push(begun.elapsed());
+        while let Ok(Some(_)) = reply.next().await {}
+    }
+    waits.sort();
+    println!("first token, median of 20: {:?}", waits[10]);
+    assert!(waits[10] < Duration::from_secs(60), "it answers");
+}
