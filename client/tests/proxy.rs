@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cvm::{Cvm, Script};
 use serde_json::{Value, json};
+use talaria_client::answer::{Answer, check};
 use talaria_client::policy::Policy;
 use talaria_client::proxy::{Guard, Proxy, Upstream};
 use talaria_client::remote::Trust;
@@ -278,7 +279,18 @@ async fn every_parameter_reaches_the_payload() {
     }
     let reply = response.json();
     assert_eq!(reply["choices"].as_array().unwrap().len(), 3);
-    assert_eq!(reply["talaria"]["receipts"].as_array().unwrap().len(), 3);
+    let answers = reply["talaria"]["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), 3);
+    for answer in answers {
+        let answer = Answer::from_json(answer.to_string().as_bytes()).unwrap();
+        let claims = &answer.evidence.claims;
+        assert!(
+            check(&answer, claims)
+                .iter()
+                .all(|check| check.refusal.is_none())
+        );
+    }
+    assert_eq!(reply["talaria"]["receipt"], answers[0]["receipt"]);
     assert_eq!(reply["talaria"]["evidence"]["claims"]["masking"], "shares");
 
     // What is not said is what OpenAI has without it.
