@@ -10,6 +10,7 @@ mod claims;
 mod development;
 #[cfg(test)]
 mod flips;
+mod propose;
 mod refusal;
 pub mod snp;
 mod tdx;
@@ -19,6 +20,7 @@ mod tests;
 use talaria_wire::evidence::{Attestation, Evidence, REPORT_DATA_BYTES, TdxCollateral};
 
 pub use appraisal::{Appraisal, Step, Verified};
+pub use propose::propose;
 pub use refusal::Refusal;
 
 use crate::policy::Policy;

@@ -59,7 +59,7 @@ pub struct DemoArgs {
 /// The CVM and its GPU hosts, in this process or elsewhere.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true).multiple(true).args(["model", "gpu"]))]
-pub struct SystemArgs {
+pub struct PartiesArgs {
     /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint. With --gpu: the model
     /// that the servers must have.
     #[arg(long, value_name = "DIR")]
@@ -89,7 +89,7 @@ pub struct ReplayArgs {
     pub answer: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
-    pub system: SystemArgs,
+    pub parties: PartiesArgs,
 }
 
 /// Flags of `run`.
@@ -98,7 +98,7 @@ pub struct ReplayArgs {
 pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
-    pub system: SystemArgs,
+    pub parties: PartiesArgs,
     /// Text to continue.
     #[arg(long, value_name = "TEXT", value_parser = not_empty)]
     pub prompt: Option<String>,

@@ -22,7 +22,7 @@ use crate::run::Parties;
 pub async fn replay(args: ReplayArgs) -> Result<(), LocalError> {
     let answer = read(&args.answer)?;
     let expected = answer.receipt.statement.model_digest;
-    let parties = Parties::start(&args.system, Some(expected)).await?;
+    let parties = Parties::start(&args.parties, Some(expected)).await?;
     let payload = parties.cvm.summary().payload_sha256;
     if payload != answer.receipt.statement.payload_sha256 {
         eprintln!(
@@ -31,7 +31,7 @@ pub async fn replay(args: ReplayArgs) -> Result<(), LocalError> {
             hex::encode(payload),
         );
     }
-    let request = request(answer.request.clone().into(), answer.seed);
+    let request = request(answer.request.to_request(), answer.seed);
     let replayed = generate(&parties.cvm, request, |_| Ok(())).await?;
     parties.stop().await;
     compare(&answer, &replayed)?;

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::http::Uri;
 /// Host, port and path of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    tls: bool,
     host: String,
     port: u16,
     /// Without a slash at its end.
@@ -20,9 +21,9 @@ pub enum AddressError {
     /// Not a URL with a host.
     #[error("{0:?} is not the URL of a service: give one such as http://cvm.example:8443")]
     Malformed(String),
-    /// TLS is not spoken.
+    /// TLS is not built in.
     #[error(
-        "{0:?}: this release speaks no TLS; what is said is sealed for the payload anyway. Give the http:// address of the service"
+        "{0:?}: this build speaks no TLS. Build talaria with `--features tls`, or give the http:// address of the service: what is said is sealed for the payload anyway"
     )]
     Tls(String),
     /// Anything after the path.
@@ -41,15 +42,22 @@ impl Address {
 
     /// Of the channel, asking for evidence with this nonce.
     pub(super) fn channel(&self, nonce: &[u8; 32]) -> String {
-        let Self { host, port, prefix } = self;
+        let Self {
+            tls,
+            host,
+            port,
+            prefix,
+        } = self;
+        let scheme = if *tls { "wss" } else { "ws" };
         let nonce = hex::encode(nonce);
-        format!("ws://{host}:{port}{prefix}/v1/channel?nonce={nonce}")
+        format!("{scheme}://{host}:{port}{prefix}/v1/channel?nonce={nonce}")
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.prefix)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.prefix)
     }
 }
 
@@ -59,11 +67,12 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let malformed = || AddressError::Malformed(text.into());
         let uri: Uri = text.parse().map_err(|_| malformed())?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
+        let tls = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") if cfg!(feature = "tls") => true,
             Some("https" | "wss") => return Err(AddressError::Tls(text.into())),
             _ => return Err(malformed()),
-        }
+        };
         let authority = uri.authority().ok_or_else(malformed)?;
         if authority.as_str().contains('@') || text.contains(['?', '#']) {
             return Err(AddressError::Excess(text.into()));
@@ -72,8 +81,9 @@ impl FromStr for Address {
             return Err(malformed());
         }
         Ok(Self {
+            tls,
             host: authority.host().into(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
             prefix: uri.path().trim_end_matches('/').into(),
         })
     }
@@ -112,8 +122,11 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert!(matches!(error, AddressError::Malformed(_)), "{text}");
         }
-        let tls = "https://cvm.example".parse::<Address>().unwrap_err();
-        assert!(matches!(tls, AddressError::Tls(_)));
+        let tls = "https://cvm.example".parse::<Address>();
+        match cfg!(feature = "tls") {
+            true => assert_eq!(tls.unwrap().to_string(), "https://cvm.example:443"),
+            false => assert!(matches!(tls, Err(AddressError::Tls(_)))),
+        }
         for text in ["http://user@cvm", "http://cvm/?a=b"] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(matches!(error, AddressError::Excess(_)), "{text}");

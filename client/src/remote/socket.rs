@@ -8,13 +8,13 @@ use talaria_wire::evidence::{Evidence, MAX_EVIDENCE_BYTES};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::error::printable;
 use super::{Address, CONNECT_TIMEOUT, EVIDENCE_TIMEOUT, RemoteError};
 
 /// A connection on which messages come whole.
-pub type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Connects and asks for evidence with this nonce.
 pub async fn open(address: &Address, nonce: &[u8; 32]) -> Result<Socket, RemoteError> {
@@ -27,9 +27,10 @@ pub async fn open(address: &Address, nonce: &[u8; 32]) -> Result<Socket, RemoteE
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_EVIDENCE_BYTES))
         .max_frame_size(Some(MAX_EVIDENCE_BYTES));
-    let upgrading = client_async_with_config(address.channel(nonce), stream, Some(config));
+    let url = address.channel(nonce);
+    let upgrading = upgrade(&url, stream, config);
     match within(EVIDENCE_TIMEOUT, "an answer", upgrading).await? {
-        Ok((socket, _)) => Ok(socket),
+        Ok(socket) => Ok(socket),
         Err(tungstenite::Error::Http(answer)) => Err(RemoteError::http(
             address.to_string(),
             answer.status().as_u16(),
@@ -37,6 +38,32 @@ pub async fn open(address: &Address, nonce: &[u8; 32]) -> Result<Socket, RemoteE
         )),
         Err(error) => Err(unreachable(address, &error)),
     }
+}
+
+/// TLS if the URL says so. Whom it certifies does not matter: what is trusted is the evidence.
+#[cfg(feature = "tls")]
+async fn upgrade(
+    url: &str,
+    stream: TcpStream,
+    config: WebSocketConfig,
+) -> Result<Socket, tungstenite::Error> {
+    // An error says that there is a provider already, which will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let upgrading =
+        tokio_tungstenite::client_async_tls_with_config(url, stream, Some(config), None);
+    upgrading.await.map(|(socket, _)| socket)
+}
+
+/// Without TLS: [`Address`] has no `https` then.
+#[cfg(not(feature = "tls"))]
+async fn upgrade(
+    url: &str,
+    stream: TcpStream,
+    config: WebSocketConfig,
+) -> Result<Socket, tungstenite::Error> {
+    let stream = MaybeTlsStream::Plain(stream);
+    let upgrading = tokio_tungstenite::client_async_with_config(url, stream, Some(config));
+    upgrading.await.map(|(socket, _)| socket)
 }
 
 fn unreachable(address: &Address, reason: &impl ToString) -> RemoteError {

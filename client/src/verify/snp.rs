@@ -47,6 +47,46 @@ impl fmt::Display for SigningKey {
     }
 }
 
+/// What a report says, once its signatures were verified: for a first look.
+pub(super) struct Shown {
+    pub product: Product,
+    pub signing_key: SigningKey,
+    pub provider: Option<String>,
+    pub measurement: [u8; 48],
+    pub guest_svn: u32,
+    pub vmpl: u32,
+    pub migration: bool,
+    pub smt: bool,
+    /// The least of each component.
+    pub oldest_tcb: Tcb,
+}
+
+/// Verifies chain and report, and nothing against any policy.
+pub(super) fn look(
+    attestation: &SnpAttestation,
+    roots: &[Root],
+    now: UnixTime,
+    steps: &mut Steps,
+) -> Result<Shown, Stop> {
+    let endorsement = chain::appraise(&attestation.certificates, roots, now, steps)?;
+    let report = report::appraise(&attestation.report, &endorsement, steps)?;
+    let product = endorsement.product;
+    let bits = report.guest_policy();
+    let tcbs = [report.committed_tcb(), report.launch_tcb()];
+    let tcbs = tcbs.map(|bytes| Tcb::from_report(product, bytes));
+    Ok(Shown {
+        product,
+        signing_key: endorsement.signing_key,
+        provider: endorsement.provider.clone(),
+        measurement: report.measurement(),
+        guest_svn: report.guest_svn(),
+        vmpl: report.vmpl(),
+        migration: bits & policy::POLICY_MIGRATE_MA != 0,
+        smt: bits & policy::POLICY_SMT != 0,
+        oldest_tcb: tcbs.iter().fold(endorsement.tcb, Tcb::least),
+    })
+}
+
 /// Chain, report, binding, policy: in this order, since each rests on the one before.
 pub(super) fn appraise(
     attestation: &SnpAttestation,

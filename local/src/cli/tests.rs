@@ -18,13 +18,13 @@ fn definition_is_consistent() {
 #[test]
 fn defaults_are_safe() {
     let args = run("--model dir --prompt hi").unwrap();
-    assert_eq!(args.system.protocol.masking, None);
-    assert_eq!(args.system.protocol.masking_for(0), Masking::Shares);
-    assert_eq!(args.system.protocol.masking_for(1), Masking::ModuleLwe);
-    assert_eq!(args.system.protocol.masking_for(2), Masking::Shares);
-    assert_eq!(args.system.protocol.minting.mask_parameters.name, "512x5");
+    assert_eq!(args.parties.protocol.masking, None);
+    assert_eq!(args.parties.protocol.masking_for(0), Masking::Shares);
+    assert_eq!(args.parties.protocol.masking_for(1), Masking::ModuleLwe);
+    assert_eq!(args.parties.protocol.masking_for(2), Masking::Shares);
+    assert_eq!(args.parties.protocol.minting.mask_parameters.name, "512x5");
     assert_eq!(args.sampling.resolve(None).temperature, 0.0);
-    assert!(args.system.gpu.is_empty() && !args.json && !args.ignore_eos);
+    assert!(args.parties.gpu.is_empty() && !args.json && !args.ignore_eos);
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn every_flag_of_the_manual_parses() {
          --frequency-penalty 0.5 --seed 9 --stop a --stop b --cache-dir c"
     ))
     .unwrap();
-    assert_eq!(args.system.protocol.masking, Some(Masking::Remo));
-    assert_eq!(args.system.device.backend, BackendKind::Cpu);
-    assert_eq!(args.system.device.weights, Some(WeightFormat::Int8));
+    assert_eq!(args.parties.protocol.masking, Some(Masking::Remo));
+    assert_eq!(args.parties.device.backend, BackendKind::Cpu);
+    assert_eq!(args.parties.device.weights, Some(WeightFormat::Int8));
     assert_eq!(args.prompt_ids.as_deref(), Some([1, 2, 3].as_slice()));
-    assert_eq!(args.system.gpu, ["http://a:1", "http://b:2"]);
+    assert_eq!(args.parties.gpu, ["http://a:1", "http://b:2"]);
     assert_eq!(args.expect_digest, Some([0xab; 32]));
     assert_eq!(args.sampling.stop, ["a", "b"]);
     assert_eq!(args.sampling.presence_penalty, Some(-0.5));

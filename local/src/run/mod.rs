@@ -10,7 +10,7 @@ use talaria_host_cvm::{Cvm, CvmConfig, Masking, Message, Prompt, Request, Summar
 use talaria_host_gpu::weights::Model;
 use talaria_wire::manifest::{Generation, WeightFormat};
 
-use crate::cli::{Digest, RunArgs, SystemArgs};
+use crate::cli::{Digest, PartiesArgs, RunArgs};
 use crate::error::LocalError;
 use crate::generate::{generate, load_payload};
 use crate::hosts::{self, Device, Host};
@@ -24,8 +24,8 @@ use report::{Report, Run};
 /// Whatever keeps the reply from being complete.
 pub async fn run(args: RunArgs) -> Result<(), LocalError> {
     let begun = Instant::now();
-    let masking = args.system.protocol.masking_for(args.system.gpu.len());
-    let parties = Parties::start(&args.system, args.expect_digest).await?;
+    let masking = args.parties.protocol.masking_for(args.parties.gpu.len());
+    let parties = Parties::start(&args.parties, args.expect_digest).await?;
     let setup = begun.elapsed();
     warn_of_leaks(masking, parties.cvm.summary());
 
@@ -61,7 +61,7 @@ pub(crate) struct Parties {
 
 impl Parties {
     /// `expected`: refuse any model but the one with this digest.
-    pub async fn start(args: &SystemArgs, expected: Option<Digest>) -> Result<Self, LocalError> {
+    pub async fn start(args: &PartiesArgs, expected: Option<Digest>) -> Result<Self, LocalError> {
         servers::check_hosts(args.protocol.masking_for(args.gpu.len()), &args.gpu)?;
         if !args.gpu.is_empty() {
             return Self::with_servers(args, expected).await;
@@ -87,7 +87,10 @@ impl Parties {
         })
     }
 
-    async fn with_servers(args: &SystemArgs, expected: Option<Digest>) -> Result<Self, LocalError> {
+    async fn with_servers(
+        args: &PartiesArgs,
+        expected: Option<Digest>,
+    ) -> Result<Self, LocalError> {
         let cvm = start_cvm(args, args.gpu.clone(), expected).await?;
         servers::check_weights(args.device.weights, cvm.summary().weights)?;
         if let Some(dir) = &args.model {
@@ -120,7 +123,7 @@ impl Parties {
 }
 
 async fn start_cvm(
-    args: &SystemArgs,
+    args: &PartiesArgs,
     hosts: Vec<String>,
     expected_digest: Option<Digest>,
 ) -> Result<Cvm, LocalError> {

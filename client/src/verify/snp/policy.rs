@@ -7,8 +7,8 @@ use crate::hex_array::HexArray;
 use crate::policy::SnpPolicy;
 
 /// Bits of the guest policy (AMD 56860, table "Guest policy").
-const POLICY_SMT: u64 = 1 << 16;
-const POLICY_MIGRATE_MA: u64 = 1 << 18;
+pub(super) const POLICY_SMT: u64 = 1 << 16;
+pub(super) const POLICY_MIGRATE_MA: u64 = 1 << 18;
 const POLICY_DEBUG: u64 = 1 << 19;
 
 /// Bits of PLATFORM_INFO.

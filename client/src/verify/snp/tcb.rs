@@ -43,6 +43,17 @@ impl Tcb {
         }
     }
 
+    /// The older of each component.
+    pub(super) fn least(self, other: &Tcb) -> Self {
+        Self {
+            fmc: self.fmc.min(other.fmc),
+            boot_loader: self.boot_loader.min(other.boot_loader),
+            tee: self.tee.min(other.tee),
+            snp: self.snp.min(other.snp),
+            microcode: self.microcode.min(other.microcode),
+        }
+    }
+
     /// No component is older than in `minimum`.
     pub fn at_least(&self, minimum: &Tcb) -> bool {
         self.fmc >= minimum.fmc
