@@ -77,13 +77,19 @@ impl FromStr for Address {
         if authority.as_str().contains('@') || text.contains(['?', '#']) {
             return Err(AddressError::Excess(text.into()));
         }
-        if authority.host().is_empty() {
+        let host = authority.host();
+        if host.is_empty() {
             return Err(malformed());
         }
+        // What is no port must not become the default one.
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => Some(if tls { 443 } else { 80 }),
+            rest => rest.and_then(|rest| rest.strip_prefix(':')?.parse().ok()),
+        };
         Ok(Self {
             tls,
-            host: authority.host().into(),
-            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            host: host.into(),
+            port: port.ok_or_else(malformed)?,
             prefix: uri.path().trim_end_matches('/').into(),
         })
     }
@@ -118,6 +124,9 @@ mod tests {
             "http://",
             "/v1",
             "http://a b",
+            "http://cvm:99999",
+            "http://cvm:port",
+            "http://a[::1]:80",
         ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(matches!(error, AddressError::Malformed(_)), "{text}");
