@@ -107,7 +107,7 @@ pub fn checkpoint(data: &[u8]) {
         match (surveyed, digest) {
             (Ok(_), _) => {}
             (Err(surveyed), digest) => {
-                let refused = digest.err().expect("a refused checkpoint has no digest");
+                let refused = digest.expect_err("a refused checkpoint has no digest");
                 assert_eq!(refused.to_string(), surveyed.to_string());
             }
         }
