@@ -17,6 +17,8 @@ mod component;
 pub mod counters;
 pub mod engine;
 pub mod fixed_point;
+#[cfg(test)]
+mod fuzz;
 pub mod glimpse;
 pub mod logprobs;
 pub mod mask;

@@ -9,11 +9,14 @@ use tokenizers::PostProcessorWrapper;
 /// Before the crate sees the file.
 ///
 /// # Errors
-/// The model cuts a prefix off its tokens, which the crate does without looking.
+/// The model cuts a prefix off its tokens, which the crate does without looking; or the decoder is no JSON all the way
+/// down, which the crate takes for impossible.
 pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
     #[derive(Deserialize)]
     struct File {
         model: Model,
+        #[serde(rename = "decoder")]
+        _decoder: Option<serde_json::Value>,
     }
     #[derive(Deserialize)]
     struct Model {
@@ -21,7 +24,7 @@ pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
         #[serde(rename = "type")]
         kind: Option<String>,
     }
-    let File { model } = serde_json::from_slice(json).map_err(|e| broken(e.to_string()))?;
+    let File { model, .. } = serde_json::from_slice(json).map_err(|e| broken(e.to_string()))?;
     let prefix = model.continuing_subword_prefix.unwrap_or_default();
     match prefix.is_empty() || model.kind.as_deref() == Some("WordPiece") {
         true => Ok(()),

@@ -274,6 +274,12 @@ fn files_that_the_crate_takes_on_trust_are_refused() {
     assert!(undefined.contains("<|begin_of_text|>"), "{undefined}");
     let pair = refused(&format!("{template}/single/1/Sequence/id"), "B".into());
     assert!(pair.contains("second text"), "{pair}");
+    // Half of a surrogate pair.
+    let json = String::from_utf8(json.clone()).unwrap();
+    let halved = json.replacen(r#""decoder": {"#, r#""decoder": {"\ud800": 0,"#, 1);
+    assert_ne!(halved, json);
+    let half = Tokenizer::from_files(&files(halved.as_bytes()));
+    assert!(matches!(half, Err(TokenizerError::Broken { .. })));
 }
 
 #[test]
