@@ -1,5 +1,5 @@
 //! A payload over the network: evidence first, then a handshake with the key that it vouches for, then
-//! requests (docs/channel.md, 5.5).
+//! requests (docs/client.md, section 2).
 //!
 //! The order is in the types. [`Opened`] has evidence for a fresh nonce and can say nothing; only an appraisal in
 //! which every step passed makes it a [`Session`], and only a session takes requests. Whoever answers at the
@@ -12,6 +12,8 @@ mod address;
 mod cvm;
 mod error;
 mod opened;
+#[cfg(test)]
+mod payload_tests;
 mod reply;
 mod session;
 mod socket;

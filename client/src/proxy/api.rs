@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::format::Head;
 use super::request::{Asked, Endpoint};
-use super::respond::{Replies, stream, whole};
+use super::respond::{Begun, Kept, Replies, stream, whole};
 use super::{MAX_BODY_BYTES, Proxy};
 
 /// `POST /v1/chat/completions`.
@@ -44,7 +44,13 @@ async fn answer(endpoint: Endpoint, proxy: &Arc<Proxy>, body: Body) -> Result<Re
     let head = Head::new(&asked, proxy, &session)?;
     let mut replies = Vec::with_capacity(asked.requests.len());
     for request in asked.requests {
-        replies.push(session.request(request).await?);
+        let kept = asked.receipt.then(|| Kept {
+            request: (&request).into(),
+            tokens: Vec::new(),
+            evidence: session.evidence().clone(),
+        });
+        let reply = session.request(request).await?;
+        replies.push(Begun { reply, kept });
     }
     let mut replies = Replies::new(replies, proxy.clone());
     if asked.stream {

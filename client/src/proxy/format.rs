@@ -1,16 +1,13 @@
 //! Replies and chunks as OpenAI writes them.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use talaria_wire::channel::message::{FinishReason, Logprobs, Usage};
-use talaria_wire::evidence::Evidence;
-use talaria_wire::receipt::Receipt;
 
 use super::Proxy;
 use super::error::ApiError;
 use super::logprobs::{self, Lists};
 use super::request::{Asked, Endpoint};
+use crate::answer::Answer;
 use crate::channel::ConnectionError;
 use crate::remote::{RemoteError, Session};
 
@@ -22,17 +19,15 @@ pub struct Head {
     model: String,
     fingerprint: String,
     pub include_usage: bool,
-    /// If receipts were asked for.
-    evidence: Option<Arc<Evidence>>,
 }
 
 /// How a choice ended.
-#[derive(Clone)]
 pub struct Ending {
     pub reason: FinishReason,
     pub usage: Usage,
     pub seed: u64,
-    pub receipt: Option<Box<Receipt>>,
+    /// If a receipt was asked for.
+    pub answer: Option<Box<Answer>>,
 }
 
 /// A choice of a whole reply.
@@ -63,7 +58,6 @@ impl Head {
             model: asked.model.clone().unwrap_or_else(|| proxy.model.clone()),
             fingerprint: format!("fp_{}", hex::encode(&payload[..6])),
             include_usage: asked.include_usage,
-            evidence: asked.receipt.then(|| session.evidence().clone()),
         })
     }
 
@@ -149,7 +143,7 @@ impl Head {
         };
         let mut chunk = self.chunk(vec![choice]);
         chunk["seed"] = ending.seed.into();
-        self.prove(&mut chunk, &[ending.receipt.as_deref()]);
+        prove(&mut chunk, &[ending]);
         chunk
     }
 
@@ -164,7 +158,6 @@ impl Head {
     pub fn whole(&self, choices: &[Choice]) -> Value {
         let endings: Vec<_> = choices.iter().filter_map(|c| c.ending.as_ref()).collect();
         let usages: Vec<_> = endings.iter().map(|ending| ending.usage).collect();
-        let receipts: Vec<_> = endings.iter().map(|e| e.receipt.as_deref()).collect();
         let all = choices.iter().enumerate();
         let all = all.map(|(index, choice)| self.choice(index, choice));
         let mut reply = self.reply(false, all.collect());
@@ -172,7 +165,7 @@ impl Head {
         if let Some(first) = endings.first() {
             reply["seed"] = first.seed.into();
         }
-        self.prove(&mut reply, &receipts);
+        prove(&mut reply, &endings);
         reply
     }
 
@@ -198,17 +191,19 @@ impl Head {
         }
         value
     }
+}
 
-    /// Receipts and evidence, if asked for.
-    fn prove(&self, reply: &mut Value, receipts: &[Option<&Receipt>]) {
-        let Some(evidence) = &self.evidence else {
-            return;
-        };
-        reply["talaria"] = json!({ "receipt": receipts.first(), "evidence": **evidence });
-        if receipts.len() > 1 {
-            reply["talaria"]["receipts"] = json!(receipts);
-        }
-    }
+/// Receipts and evidence, if asked for; and all that `talaria receipt verify` needs, for each choice.
+fn prove(reply: &mut Value, endings: &[&Ending]) {
+    let answers: Vec<_> = endings.iter().filter_map(|e| e.answer.as_deref()).collect();
+    let Some(first) = answers.first() else {
+        return;
+    };
+    reply["talaria"] = json!({
+        "receipt": first.receipt,
+        "evidence": first.evidence,
+        "answers": answers,
+    });
 }
 
 fn reason(reason: FinishReason) -> &'static str {

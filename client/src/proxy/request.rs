@@ -243,3 +243,6 @@ fn top_logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u8>, A
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

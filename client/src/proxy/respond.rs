@@ -7,16 +7,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SelectAll, Stream, StreamExt, unfold};
 use serde_json::Value;
 use talaria_wire::channel::message::{Event, Logprobs};
+use talaria_wire::evidence::Evidence;
 
 use super::Proxy;
 use super::error::ApiError;
 use super::format::{Choice, Ending, Head};
 use super::logprobs;
+use crate::answer::{Answer, NoReceipt, SavedRequest, SavedToken};
 use crate::remote::Reply;
 
 /// An event of a choice, or what ended it early.
@@ -37,13 +39,13 @@ pub struct Replies {
 }
 
 impl Replies {
-    pub fn new(replies: Vec<Reply>, proxy: Arc<Proxy>) -> Self {
+    pub fn new(replies: Vec<Begun>, proxy: Arc<Proxy>) -> Self {
         let choices = replies.len();
         proxy.metrics.streams(choices as i64);
         let events = replies.into_iter().enumerate();
         Self {
             events: events
-                .map(|(index, reply)| events_of(index, reply))
+                .map(|(index, begun)| events_of(index, begun))
                 .collect(),
             first: None,
             choices,
@@ -84,36 +86,66 @@ impl Drop for Replies {
     }
 }
 
-fn events_of(index: usize, reply: Reply) -> Pin<Box<dyn Stream<Item = Item> + Send>> {
-    Box::pin(unfold(Some(reply), move |reply| async move {
-        let mut reply = reply?;
-        let happened = match reply.next().await {
-            Ok(Some(event)) => happened(event),
+/// A choice under way.
+pub struct Begun {
+    pub reply: Reply,
+    /// If a receipt was asked for.
+    pub kept: Option<Kept>,
+}
+
+/// What a receipt is about.
+pub struct Kept {
+    pub request: SavedRequest,
+    pub tokens: Vec<SavedToken>,
+    pub evidence: Arc<Evidence>,
+}
+
+fn events_of(index: usize, begun: Begun) -> Pin<Box<dyn Stream<Item = Item> + Send>> {
+    Box::pin(unfold(Some(begun), move |begun| async move {
+        let mut begun = begun?;
+        let happened = match begun.reply.next().await {
+            Ok(Some(event)) => happened(event, &mut begun.kept),
             Ok(None) => return None,
             Err(error) => Err(error.into()),
         };
         // After an error nothing of this choice is wanted any more.
-        let rest = happened.is_ok().then_some(reply);
+        let rest = happened.is_ok().then_some(begun);
         Some(((index, happened), rest))
     }))
 }
 
-fn happened(event: Event) -> Result<Happened, ApiError> {
+fn happened(event: Event, kept: &mut Option<Kept>) -> Result<Happened, ApiError> {
     match event {
-        Event::Token { text, logprobs, .. } => Ok(Happened::Token(text, logprobs)),
+        Event::Token { id, text, logprobs } => {
+            if let Some(kept) = kept {
+                let text = text.clone();
+                kept.tokens.push(SavedToken { id, text });
+            }
+            Ok(Happened::Token(text, logprobs))
+        }
         Event::Failed { failure, message } => Err(ApiError::failed(failure, &message)),
         Event::Finished {
             reason,
             usage,
             seed,
-            receipt,
             ..
         } => Ok(Happened::Ended(Ending {
             reason,
             usage,
             seed,
-            receipt,
+            answer: kept.take().map(|kept| kept.answer(&event)).transpose()?,
         })),
+    }
+}
+
+impl Kept {
+    fn answer(self, finished: &Event) -> Result<Box<Answer>, ApiError> {
+        let evidence = Arc::unwrap_or_clone(self.evidence);
+        let answer = Answer::new(self.request, self.tokens, finished, evidence);
+        let none = |none: NoReceipt| {
+            ApiError::new(StatusCode::BAD_GATEWAY, "server_error", none.to_string())
+        };
+        answer.map(Box::new).map_err(none)
     }
 }
 

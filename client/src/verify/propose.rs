@@ -26,7 +26,7 @@ pub fn propose(
     collateral: Option<&TdxCollateral>,
     roots: &[Root],
     now: UnixTime,
-) -> Result<String, Appraisal> {
+) -> Result<String, Box<Appraisal>> {
     let mut steps = Steps::default();
     let platform = match &evidence.attestation {
         Attestation::SevSnp(attestation) => sev_snp(attestation, roots, now, &mut steps),
@@ -38,7 +38,7 @@ pub fn propose(
             "version = {VERSION}\n\n{}{platform}",
             claims(&evidence.claims)
         )),
-        Err(stop) => Err(steps.finish(Err(stop))),
+        Err(stop) => Err(steps.finish(Err(stop)).into()),
     }
 }
 

@@ -1,0 +1,71 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn json_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z]{0,8}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("role|content|type|text|[0-9]{1,3}", inner, 0..4)
+                .prop_map(|map| map.into_iter().collect()),
+        ]
+    })
+}
+
+const FIELDS: [&str; 24] = [
+    "messages",
+    "prompt",
+    "model",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "n",
+    "stop",
+    "seed",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "tool_choice",
+    "response_format",
+    "modalities",
+    "echo",
+    "best_of",
+    "suffix",
+    "audio",
+];
+
+proptest! {
+    #[test]
+    fn no_body_makes_the_parser_panic(
+        field in prop::sample::select(&FIELDS[..]),
+        value in json_value(),
+        body in prop::collection::vec(any::<u8>(), 0..100),
+    ) {
+        for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+            let mut valid = json!({
+                "messages": [{ "role": "user", "content": "a" }], "prompt": "a",
+            });
+            valid[field] = value.clone();
+            if let Ok(asked) = Asked::parse(endpoint, valid.to_string().as_bytes()) {
+                prop_assert!((1..=MAX_STREAMS).contains(&asked.requests.len()));
+                let request = &asked.requests[0];
+                prop_assert!(request.max_new_tokens > 0 && request.stop.len() <= MAX_STOP_STRINGS);
+                prop_assert!(request.sampling.temperature.is_finite());
+            }
+            let _ = Asked::parse(endpoint, &body);
+        }
+    }
+}
