@@ -151,10 +151,9 @@ fn a_sampled_answer_replays_with_the_seed_that_the_payload_drew() {
     // Against the same GPU hosts, masked.
     let mut replay = std::process::Command::new(program("talaria-local"));
     replay.args(["replay", answer]);
-    service
-        .hosts
-        .iter()
-        .for_each(|url| drop(replay.args(["--gpu", url])));
+    for url in &service.hosts {
+        replay.args(["--gpu", url]);
+    }
     let replayed = replay.output().unwrap();
     assert!(
         replayed.status.success(),

@@ -272,6 +272,89 @@ fn smaller(json: &[u8]) -> Vec<u8> {
     file.to_string().into_bytes()
 }
 
+/// Parts of tokenizers, of all kinds that there are.
+fn part() -> impl Strategy<Value = Value> {
+    let split = |pattern: Value, behavior: &str, invert: bool| json!({"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert});
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    let [empty, any, far] = ["", "a*", "(?<=a)b|(?=c)"].map(|regex| json!({"Regex": regex}));
+    prop::sample::select(vec![
+        json!({"type": "NFC"}),
+        json!({"type": "NFD"}),
+        json!({"type": "NFKC"}),
+        json!({"type": "NFKD"}),
+        json!({"type": "StripAccents"}),
+        json!({"type": "Lowercase"}),
+        json!({"type": "Nmt"}),
+        json!({"type": "ByteLevel"}),
+        json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+        json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}),
+        json!({"type": "Prepend", "prepend": "\u{2581}"}),
+        replace(empty.clone(), "x"),
+        replace(any.clone(), ""),
+        replace(far.clone(), "é"),
+        replace(json!({"String": " "}), ""),
+        split(empty, "Isolated", true),
+        split(any, "MergedWithNext", false),
+        split(far, "MergedWithPrevious", true),
+        split(json!({"String": "b"}), "Removed", false),
+        split(json!({"String": ""}), "Contiguous", false),
+        json!({"type": "FixedLength", "length": 0}),
+        json!({"type": "FixedLength", "length": 2}),
+        json!({"type": "Digits", "individual_digits": true}),
+        json!({"type": "Whitespace"}),
+        json!({"type": "WhitespaceSplit"}),
+        json!({"type": "Punctuation", "behavior": "Isolated"}),
+        json!({"type": "CharDelimiterSplit", "delimiter": "a"}),
+        json!({"type": "UnicodeScripts"}),
+        json!({"type": "BertPreTokenizer"}),
+        json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": true}),
+        json!({"type": "BertProcessing", "sep": ["x", 1], "cls": ["y", 2]}),
+        json!({"type": "RobertaProcessing", "sep": ["x", 1], "cls": ["y", 2], "trim_offsets": true, "add_prefix_space": true}),
+        json!({"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}),
+        json!({"type": "WordLevel", "vocab": {"a": 7}, "unk_token": "none"}),
+        json!({"type": "WordPiece", "vocab": {"a": 0, "##b": 1}, "unk_token": "a", "continuing_subword_prefix": "##", "max_input_chars_per_word": 3}),
+        json!({"type": "Unigram", "vocab": [["a", -1.0], ["<0x41>", 0.0]], "unk_id": 0, "byte_fallback": true}),
+        json!({"type": "Unigram", "vocab": [["a", -1.0], ["", 0.0], ["ab", 1e300]], "unk_id": null, "byte_fallback": false}),
+        json!({"type": "Unigram", "vocab": [], "unk_id": 3}),
+        json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 9}, "merges": ["a b"], "unk_token": "none", "fuse_unk": true, "byte_fallback": true}),
+        json!({"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 9}, "merges": [["a", "b"]], "dropout": 1.0, "end_of_word_suffix": "b", "ignore_merges": true}),
+        json!({"type": "Fuse"}),
+        json!({"type": "ByteFallback"}),
+        json!([{"id": 4_000_000_000_u32, "content": "a", "special": false, "single_word": true, "lstrip": true, "rstrip": true, "normalized": true}]),
+        json!([{"id": 1, "content": "", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}]),
+        json!(null),
+    ])
+}
+
+/// One part, or several in sequence where there can be.
+fn parts() -> impl Strategy<Value = (&'static str, Value)> {
+    let names = vec![
+        "normalizer",
+        "pre_tokenizer",
+        "post_processor",
+        "model",
+        "decoder",
+        "added_tokens",
+    ];
+    (
+        prop::sample::select(names),
+        prop::collection::vec(part(), 1..4),
+    )
+        .prop_map(|(name, parts)| {
+            let list = match name {
+                "normalizer" => "normalizers",
+                "pre_tokenizer" => "pretokenizers",
+                "post_processor" => "processors",
+                "decoder" => "decoders",
+                _ => return (name, parts[0].clone()),
+            };
+            match parts.len() {
+                1 => (name, parts[0].clone()),
+                _ => (name, json!({"type": "Sequence", list: parts})),
+            }
+        })
+}
+
 fn use_tokenizer(json: Vec<u8>) {
     let files = BTreeMap::from([(TOKENIZER_FILE.into(), json)]);
     let Ok(tokenizer) = Tokenizer::from_files(&files) else {
@@ -461,6 +544,14 @@ proptest! {
         }
         use_tokenizer(json.clone());
         use_tokenizer(changed(&json, usize::MAX, changes));
+    }
+
+    #[test]
+    fn fuzz_tokenizer_parts(which in 0..3_usize, parts in prop::collection::vec(parts(), 1..4), value in (any::<Index>(), json_value()), more in any::<bool>()) {
+        let mut file: Value = serde_json::from_slice(&tokenizers()[which]).unwrap();
+        parts.into_iter().for_each(|(name, part)| file[name] = part);
+        let json = file.to_string().into_bytes();
+        use_tokenizer(if more { with_value(&json, value.0, value.1) } else { json });
     }
 
     #[test]

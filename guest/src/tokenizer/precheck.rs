@@ -3,20 +3,23 @@
 
 use super::TokenizerError;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use tokenizers::PostProcessorWrapper;
 
 /// Before the crate sees the file.
 ///
 /// # Errors
-/// The model cuts a prefix off its tokens, which the crate does without looking; or the decoder is no JSON all the way
-/// down, which the crate takes for impossible.
+/// The model cuts a prefix off its tokens, which the crate does without looking; the decoder is no JSON all the way
+/// down, which the crate takes for impossible; or normalizer or pre-tokenizer has a step that the crate gets lost in.
 pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
     #[derive(Deserialize)]
     struct File {
         model: Model,
+        normalizer: Option<Value>,
+        pre_tokenizer: Option<Value>,
         #[serde(rename = "decoder")]
-        _decoder: Option<serde_json::Value>,
+        _decoder: Option<Value>,
     }
     #[derive(Deserialize)]
     struct Model {
@@ -24,7 +27,17 @@ pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
         #[serde(rename = "type")]
         kind: Option<String>,
     }
-    let File { model, .. } = serde_json::from_slice(json).map_err(|e| broken(e.to_string()))?;
+    let File {
+        model,
+        normalizer,
+        pre_tokenizer,
+        ..
+    } = serde_json::from_slice(json).map_err(|e| broken(e.to_string()))?;
+    let normalizer = normalizer.and_then(|steps| first_mistake(&steps, &of_normalizer));
+    let pre_tokenizer = pre_tokenizer.and_then(|steps| first_mistake(&steps, &of_pre_tokenizer));
+    if let Some(mistake) = normalizer.or(pre_tokenizer) {
+        return Err(broken(mistake.into()));
+    }
     let prefix = model.continuing_subword_prefix.unwrap_or_default();
     match prefix.is_empty() || model.kind.as_deref() == Some("WordPiece") {
         true => Ok(()),
@@ -32,6 +45,43 @@ pub(super) fn file(json: &[u8]) -> Result<(), TokenizerError> {
             "continuing_subword_prefix is not supported in a BPE model".into(),
         )),
     }
+}
+
+/// Of a step or any step within it.
+fn first_mistake(step: &Value, of: &dyn Fn(&Step) -> Option<&'static str>) -> Option<&'static str> {
+    match step {
+        Value::Array(steps) => steps.iter().find_map(|step| first_mistake(step, of)),
+        Value::Object(fields) => of(fields).or_else(|| {
+            let mut steps = fields.values();
+            steps.find_map(|step| first_mistake(step, of))
+        }),
+        _ => None,
+    }
+}
+
+/// Fields of a step.
+type Step = serde_json::Map<String, Value>;
+
+/// The crate counts wrong where something is put into a text without something else going out.
+fn of_normalizer(step: &Step) -> Option<&'static str> {
+    let regex = |pattern: &Value| pattern.get("Regex").is_some();
+    if step.get("prepend").is_some_and(|text| text == "") {
+        Some("a normalizer prepends nothing")
+    } else if step.get("pattern").is_some_and(regex) {
+        Some("a normalizer replaces a regular expression, which is not supported")
+    } else if step.get("pattern").is_some_and(|p| p["String"] == "") {
+        Some("a normalizer replaces nothing")
+    } else if step.contains_key("precompiled_charsmap") {
+        // Its automaton is followed without looking.
+        Some("a normalizer is Precompiled, which is not supported")
+    } else {
+        None
+    }
+}
+
+fn of_pre_tokenizer(step: &Step) -> Option<&'static str> {
+    let nothing = step.get("length").is_some_and(|length| length == 0);
+    nothing.then_some("a pre-tokenizer splits into pieces of no length")
 }
 
 /// Before the first text is encoded.

@@ -274,6 +274,22 @@ fn files_that_the_crate_takes_on_trust_are_refused() {
     assert!(undefined.contains("<|begin_of_text|>"), "{undefined}");
     let pair = refused(&format!("{template}/single/1/Sequence/id"), "B".into());
     assert!(pair.contains("second text"), "{pair}");
+    let prepend = serde_json::json!([{"type": "Prepend", "prepend": ""}]);
+    let prepend = serde_json::json!({"type": "Sequence", "normalizers": prepend});
+    let prepend = refused("/normalizer", prepend);
+    assert!(prepend.contains("prepends nothing"), "{prepend}");
+    let replace =
+        |pattern| serde_json::json!({"type": "Replace", "pattern": pattern, "content": "x"});
+    let regex = refused("/normalizer", replace(serde_json::json!({"Regex": "a*"})));
+    assert!(regex.contains("a regular expression"), "{regex}");
+    let nothing = refused("/normalizer", replace(serde_json::json!({"String": ""})));
+    assert!(nothing.contains("replaces nothing"), "{nothing}");
+    let pieces = serde_json::json!({"type": "FixedLength", "length": 0});
+    let pieces = refused("/pre_tokenizer", pieces);
+    assert!(pieces.contains("no length"), "{pieces}");
+    let precompiled = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "AA=="});
+    let precompiled = refused("/normalizer", precompiled);
+    assert!(precompiled.contains("Precompiled"), "{precompiled}");
     // Half of a surrogate pair.
     let json = String::from_utf8(json.clone()).unwrap();
     let halved = json.replacen(r#""decoder": {"#, r#""decoder": {"\ud800": 0,"#, 1);
