@@ -31,11 +31,12 @@ pub trait World {
     fn entropy(&mut self, bytes: &mut [u8]);
 }
 
-/// A fresh seed that may be told, for [`crate::sampling`]: never for keys.
+/// A fresh seed that may be told, for [`crate::sampling`]: never for keys. 53 bits, so that readers of JSON who have
+/// doubles only keep all of it.
 pub fn fresh_number(world: &mut dyn World) -> u64 {
     let mut bytes = [0; 8];
     world.entropy(&mut bytes);
-    u64::from_le_bytes(bytes)
+    u64::from_le_bytes(bytes) >> 11
 }
 
 /// A fresh 32-byte key.

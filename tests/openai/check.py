@@ -96,7 +96,7 @@ check("token ids", ids.usage.prompt_tokens == 3, ids)
 forced = client.completions.create(model="any", prompt="fn main", max_tokens=3, temperature=0, logit_bias={"5": 100}, logprobs=0)
 check("logit_bias", len(set(forced.choices[0].logprobs.tokens)) == 1, forced)
 
-refused("temperature out of range", 400, "temperature", temperature=3)
+refused("temperature out of range", 400, "temperature", temperature=-1)
 refused("top_p out of range", 400, "top_p", top_p=2)
 refused("no messages", 400, "messages", messages=[])
 refused("n out of range", 400, "n", n=0)

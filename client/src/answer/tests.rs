@@ -1,4 +1,5 @@
 use ed25519_dalek::SigningKey;
+use proptest::prelude::*;
 use talaria_wire::channel::message::{Prompt, Request, Sampling, Usage};
 use talaria_wire::evidence::Claims;
 use talaria_wire::receipt::Statement;
@@ -101,6 +102,33 @@ fn each_change_is_found() {
     let (mut answer, claims) = answer();
     answer.tokens.clear();
     assert_eq!(refused(&answer, &claims), ["reply", "tokens of the reply"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_file_makes_the_parser_or_the_checks_panic(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        end in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        static VALID: std::sync::OnceLock<(Vec<u8>, Claims)> = std::sync::OnceLock::new();
+        let (valid, claims) = VALID.get_or_init(|| {
+            let (answer, claims) = answer();
+            (answer.to_json(), claims)
+        });
+        let mut bytes = valid.clone();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if cut {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        if let Ok(answer) = Answer::from_json(&bytes) {
+            check(&answer, claims);
+        }
+    }
 }
 
 #[test]

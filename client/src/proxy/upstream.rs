@@ -1,5 +1,7 @@
 //! The connection to the payload, made anew when it broke.
 
+use std::time::Instant;
+
 use tokio::sync::Mutex;
 
 use crate::remote::{Address, Opened, RemoteError, Session, Trust};
@@ -11,7 +13,14 @@ pub struct Upstream {
     trust: Trust,
     /// As of when evidence is verified.
     now: fn() -> UnixTime,
-    session: Mutex<Option<Session>>,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    session: Option<Session>,
+    /// When the last attempt failed, and why.
+    failed: Option<(Instant, RemoteError)>,
 }
 
 impl Upstream {
@@ -21,20 +30,34 @@ impl Upstream {
             address,
             trust,
             now,
-            session: Mutex::default(),
+            current: Mutex::default(),
         }
     }
 
-    /// The connection; a broken one is replaced by one that was verified anew. One attempt at a time: others wait
-    /// for it, and try themselves if it failed.
+    /// The connection; a broken one is replaced by one that was verified anew. One attempt at a time: who waits for
+    /// it shares its outcome, so that many callers do not wait for one attempt each.
     pub async fn session(&self) -> Result<Session, RemoteError> {
-        let mut current = self.session.lock().await;
-        if let Some(session) = current.as_ref().filter(|session| session.is_on()) {
+        let asked = Instant::now();
+        let mut current = self.current.lock().await;
+        if let Some(session) = current.session.as_ref().filter(|session| session.is_on()) {
             return Ok(session.clone());
         }
+        if let Some((at, error)) = &current.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        let connected = self.connect().await;
+        match &connected {
+            Ok(session) => current.session = Some(session.clone()),
+            Err(error) => current.failed = Some((Instant::now(), error.clone())),
+        }
+        connected
+    }
+
+    async fn connect(&self) -> Result<Session, RemoteError> {
         let opened = Opened::open(&self.address).await?;
-        let session = opened.enter(&self.trust, (self.now)()).await?;
-        Ok(current.insert(session).clone())
+        opened.enter(&self.trust, (self.now)()).await
     }
 
     /// The clock.

@@ -97,6 +97,8 @@ impl FromStr for Address {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -113,6 +115,16 @@ mod tests {
         }
         let v6: Address = "http://[::1]:8443".parse().unwrap();
         assert_eq!(v6.host_and_port(), ("::1", 8443));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "(https?://)?\\PC{0,40}") {
+            if let Ok(address) = text.parse::<Address>() {
+                let again = address.to_string().parse();
+                prop_assert_eq!(again, Ok(address));
+            }
+        }
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub enum RemoteError {
     #[error("the service speaks another protocol: {0}. Check the address and the release")]
     Protocol(&'static str),
     /// The evidence does not pass: nothing was sent.
-    #[error("the evidence is refused, and nothing was sent: {}", .0.reasons())]
+    #[error("the evidence is refused, and nothing was sent: {}. `talaria verify` shows every step", .0.reasons())]
     Refused(Refused),
     /// Of the channel.
     #[error(transparent)]

@@ -65,10 +65,7 @@ fn tsm(endorsements: Endorsements) -> ConfigfsTsm {
 #[test]
 fn a_report_of_sev_snp_comes_with_the_chain_of_the_hypervisor() {
     let mut kernel = Kernel::new("sev_guest", vec![1; SNP_REPORT_BYTES]);
-    kernel.auxiliary = Some(super::super::tests::table(&[(
-        super::super::tests::VCEK,
-        b"vcek",
-    )]));
+    kernel.auxiliary = Some(table());
     let answer = ask(&kernel, &[9; 64]).unwrap();
     assert_eq!(*kernel.written.borrow(), [9; 64]);
     let Attestation::SevSnp(snp) = tsm(Endorsements::default()).interpret(answer).unwrap() else {
