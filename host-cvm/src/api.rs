@@ -26,6 +26,7 @@ use axum::extract::{ConnectInfo, Query, State, WebSocketUpgrade};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use talaria_wire::channel::MAX_FRAME_BYTES;
@@ -101,6 +102,8 @@ impl Server {
             stopping.stopping.store(true, Ordering::SeqCst);
             stopping.stop.send_replace(true);
         };
+        // Frames are small and each is waited for: Nagle's algorithm would hold them back.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         axum::serve(listener, routes)
             .with_graceful_shutdown(stopped)
             .await?;
