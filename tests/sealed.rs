@@ -13,6 +13,9 @@ use talaria_wire::channel::message::{Event, Prompt, Request, Sampling};
 /// A part of a text that is no accident.
 const WINDOW: usize = 12;
 
+/// In no reply.
+const STOP: &str = "a jabberwock that stops nothing but can be found";
+
 /// Linear memories are at the begin of a reservation of 4 GiB and more, so whatever borders on that much address
 /// space without access belongs to the payload.
 const RESERVATION: u64 = 1 << 31;
@@ -137,8 +140,9 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
     let request = Request {
         prompt: Prompt::Text(prompt.into()),
         sampling: Sampling::GREEDY,
-        max_new_tokens: 96,
-        stop: Vec::new(),
+        max_new_tokens: 192,
+        // Kept by the payload as long as it replies, where most else is wiped at once.
+        stop: vec![STOP.into()],
         ignore_eos: true,
         logits_digest: true,
         top_logprobs: Some(3),
@@ -161,15 +165,17 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
             Event::Finished { .. } => true,
             Event::Failed { message, .. } => panic!("{message}"),
         };
-        if ids.len() == 48 && searched == 0 || over {
+        // So early that the payload, which is at most two windows ahead, is not done.
+        if ids.len() == 24 && searched == 0 || over {
             searched += 1;
-            let wanted = [needles(prompt, &[]), needles(&text, &ids)].concat();
+            let stop = needles(STOP, &[]);
+            let wanted = [needles(prompt, &[]), needles(&text, &ids), stop.clone()].concat();
             let (payload, rest) = memory(service.cvm.id());
             assert!(
                 !payload.is_empty() && rest.len() > 10,
                 "both kinds of memory are there"
             );
-            let inside = search(service.cvm.id(), &payload, &needles(prompt, &[]));
+            let inside = search(service.cvm.id(), &payload, &stop);
             assert!(over || !inside.is_empty(), "the search finds what is there");
             let outside = search(service.cvm.id(), &rest, &wanted);
             assert!(outside.is_empty(), "outside the payload: {outside:?}");
