@@ -70,9 +70,23 @@ impl Process {
 
     /// Asks it to end, as an init system does.
     pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Stands still until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Goes on.
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        let killed = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(killed.expect("kill").success());
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.expect("kill").success());
     }
 
     /// Waits for its end; the exit code.

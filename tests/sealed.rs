@@ -170,6 +170,8 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
             searched += 1;
             let stop = needles(STOP, &[]);
             let wanted = [needles(prompt, &[]), needles(&text, &ids), stop.clone()].concat();
+            // So that no memory comes or goes meanwhile.
+            service.cvm.pause();
             let (payload, rest) = memory(service.cvm.id());
             assert!(
                 !payload.is_empty() && rest.len() > 10,
@@ -179,6 +181,7 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
             assert!(over || !inside.is_empty(), "the search finds what is there");
             let outside = search(service.cvm.id(), &rest, &wanted);
             assert!(outside.is_empty(), "outside the payload: {outside:?}");
+            service.cvm.resume();
         }
         if over {
             break;
