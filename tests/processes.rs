@@ -1,7 +1,7 @@
 //! The parties as processes of their own, as a deployment has them: GPU hosts, a CVM, a client.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -204,7 +204,12 @@ impl Service {
 
     /// Verifies and connects.
     pub async fn connect(&self) -> Result<Session, RemoteError> {
-        let address: Address = self.url().parse().expect("an address");
+        self.connect_by(self.address).await
+    }
+
+    /// Verifies and connects through whoever listens there.
+    pub async fn connect_by(&self, listener: SocketAddr) -> Result<Session, RemoteError> {
+        let address: Address = format!("http://{listener}").parse().expect("an address");
         let opened = Opened::open(&address).await?;
         opened.enter(&self.trust(), UnixTime::now()).await
     }
@@ -220,10 +225,39 @@ impl Service {
     }
 }
 
+/// Carries one connection to `to` and keeps all bytes of both directions.
+pub fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let kept = Arc::<Mutex<Vec<u8>>>::default();
+    let keeps = kept.clone();
+    std::thread::spawn(move || {
+        let (client, _) = listener.accept().expect("a client");
+        let server = TcpStream::connect(to).expect("the CVM");
+        let halves = [(&client, &server), (&server, &client)];
+        std::thread::scope(|scope| {
+            for (from, into) in halves {
+                scope.spawn(|| carry(from, into, &keeps));
+            }
+        });
+    });
+    (address, kept)
+}
+
+fn carry(mut from: &TcpStream, mut into: &TcpStream, kept: &Mutex<Vec<u8>>) {
+    let mut bytes = [0; 1 << 16];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        kept.lock().expect("no panic").extend(&bytes[..count]);
+        if into.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = into.shutdown(std::net::Shutdown::Both);
+}
+
 /// GET over HTTP/1.1; status and body.
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    use std::io::Write;
-    let mut stream = std::net::TcpStream::connect(address).expect("connects");
+    let mut stream = TcpStream::connect(address).expect("connects");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sends");
     let mut response = String::new();

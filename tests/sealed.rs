@@ -1,5 +1,6 @@
 //! Nothing of a prompt or a reply is anywhere in the CVM's process but in the payload's own memory, nor in what
-//! leaves it: all of the process' writable memory is searched, and all that GPU hosts recorded and it printed.
+//! crosses the payload's boundary: all of the process' writable memory is searched, and all that passed between client
+//! and CVM, that GPU hosts recorded, and that was printed.
 
 #![cfg(target_os = "linux")]
 
@@ -7,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use talaria_tests::processes::Service;
+use talaria_tests::processes::{Service, relay};
 use talaria_wire::channel::message::{Event, Prompt, Request, Sampling};
 
 /// A part of a text that is no accident.
@@ -135,7 +136,8 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
     let service = Service::start("demo-qwen3", &[]);
-    let session = service.connect().await.expect("connected");
+    let (relay, passed) = relay(service.address);
+    let session = service.connect_by(relay).await.expect("connected");
     let prompt = "Zanzibar quartz judge vexed my fjord glyphs while borrowing mutable sphinxes";
     let request = Request {
         prompt: Prompt::Text(prompt.into()),
@@ -193,7 +195,15 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
         "{text:?} is long enough to be found"
     );
 
-    let wanted = [needles(prompt, &[]), needles(&text, &ids)].concat();
+    let wanted = [
+        needles(prompt, &[]),
+        needles(&text, &ids),
+        needles(STOP, &[]),
+    ]
+    .concat();
+    let passed = passed.lock().expect("no panic");
+    assert!(passed.len() > 192 * 256, "a frame for each token");
+    assert_eq!(occurrences(&passed, &wanted, "channel"), [""; 0]);
     let printed = service.cvm.printed();
     assert_eq!(occurrences(printed.as_bytes(), &wanted, "log"), [""; 0]);
     let records = files(service.records.path());
