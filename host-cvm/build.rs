@@ -32,7 +32,9 @@ fn prebuilt(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn build(out: &Path) -> Result<Vec<u8>, String> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+    // At run time: a build script may be another checkout's, where both share a target directory.
+    let manifest_dir = std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where it builds");
+    let workspace = Path::new(&manifest_dir)
         .parent()
         .expect("host-cvm lies in the workspace");
     for source in talaria_payload_build::SOURCES {

@@ -51,6 +51,8 @@ pub async fn run(
     let session = args.service.connect(err).await?;
     let mut request = args.sampling.request(prompt);
     request.receipt = args.save.is_some();
+    // What is kept can be replayed, and compared to the last bit.
+    request.logits_digest = args.save.is_some();
     let kept = args.save.as_ref().map(|_| (&request).into());
     let mut reply = session.request(request).await?;
     let (tokens, finished) = stream(&mut reply, out).await?;
