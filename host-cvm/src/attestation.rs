@@ -146,6 +146,26 @@ fn read(file: &Path) -> Result<Vec<u8>, AttestationError> {
     })
 }
 
+/// A provider, chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    ConfigfsTsm,
+    SevGuest,
+    Development,
+}
+
+/// What was asked for; `auto` is what is there, and never development.
+fn resolve(kind: EvidenceKind, tsm: &Path, device: &Path) -> Result<Kind, AttestationError> {
+    match kind {
+        EvidenceKind::ConfigfsTsm => Ok(Kind::ConfigfsTsm),
+        EvidenceKind::SevGuest => Ok(Kind::SevGuest),
+        EvidenceKind::Development => Ok(Kind::Development),
+        EvidenceKind::Auto if tsm.exists() => Ok(Kind::ConfigfsTsm),
+        EvidenceKind::Auto if device.exists() => Ok(Kind::SevGuest),
+        EvidenceKind::Auto => Err(AttestationError::NoHardware { tsm: tsm.into() }),
+    }
+}
+
 /// Who vouches for this CVM.
 pub struct Attester(Provider);
 
@@ -159,19 +179,10 @@ impl Attester {
     /// Chooses and tries the provider, so that a CVM without evidence does not start.
     pub fn open(kind: EvidenceKind, endorsements: Endorsements) -> Result<Self, AttestationError> {
         let tsm = Path::new(configfs_tsm::ROOT);
-        let attester = Self(match kind {
-            EvidenceKind::ConfigfsTsm => {
-                Provider::ConfigfsTsm(ConfigfsTsm::new(tsm.into(), endorsements))
-            }
-            EvidenceKind::SevGuest => Provider::SevGuest(endorsements),
-            EvidenceKind::Development => Provider::Development(Box::new(Development::new()?)),
-            EvidenceKind::Auto if tsm.exists() => {
-                Provider::ConfigfsTsm(ConfigfsTsm::new(tsm.into(), endorsements))
-            }
-            EvidenceKind::Auto if Path::new(sev_guest::DEVICE).exists() => {
-                Provider::SevGuest(endorsements)
-            }
-            EvidenceKind::Auto => return Err(AttestationError::NoHardware { tsm: tsm.into() }),
+        let attester = Self(match resolve(kind, tsm, Path::new(sev_guest::DEVICE))? {
+            Kind::ConfigfsTsm => Provider::ConfigfsTsm(ConfigfsTsm::new(tsm.into(), endorsements)),
+            Kind::SevGuest => Provider::SevGuest(endorsements),
+            Kind::Development => Provider::Development(Box::new(Development::new()?)),
         });
         attester.attest(&[0; 64])?;
         Ok(attester)

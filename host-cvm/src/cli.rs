@@ -5,7 +5,6 @@ mod settings;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
@@ -154,7 +153,7 @@ impl Shown {
                 SetupPhase::Weights => "weights measured",
                 SetupPhase::PublicRows => "public rows checked",
             };
-            eprintln!("{phase}: {}0 %", tenth);
+            eprintln!("{phase}: {} %", tenth * 10);
         }
     }
 }
@@ -205,9 +204,4 @@ pub fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-}
-
-/// For a project deadline given in seconds.
-fn seconds(seconds: u32) -> Duration {
-    Duration::from_secs(seconds.into())
 }

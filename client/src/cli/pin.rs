@@ -18,7 +18,7 @@ use crate::verify::{Appraisal, propose};
 /// Arguments of `talaria pin`.
 #[derive(Debug, Args)]
 pub struct PinArgs {
-    /// The service, such as `http://cvm.example:8443`.
+    /// The service, such as `http://cvm.example:8600`.
     #[arg(value_name = "URL")]
     pub url: Address,
     /// Policy file to write.

@@ -15,7 +15,7 @@ use crate::time::UnixTime;
 /// A service and what is accepted of it.
 #[derive(Clone, Debug, Args)]
 pub struct ServiceArgs {
-    /// The service, such as `http://cvm.example:8443`.
+    /// The service, such as `http://cvm.example:8600`.
     #[arg(value_name = "URL")]
     pub url: Address,
     #[command(flatten)]

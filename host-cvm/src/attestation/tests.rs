@@ -41,18 +41,13 @@ fn kinds_have_the_names_of_the_command_line() {
 }
 
 #[test]
-fn without_hardware_auto_never_falls_back_to_development() {
-    if Path::new(configfs_tsm::ROOT).exists() || Path::new(sev_guest::DEVICE).exists() {
-        return;
-    }
-    let Err(error) = Attester::open(EvidenceKind::Auto, Endorsements::default()) else {
-        panic!("opened");
-    };
-    assert!(
-        error.to_string().contains("--evidence development"),
-        "{error}"
-    );
-    assert!(Attester::open(EvidenceKind::SevGuest, Endorsements::default()).is_err());
+fn auto_takes_what_is_there_and_never_development() {
+    let (there, missing) = (Path::new("/"), Path::new("/nowhere"));
+    let auto = |tsm, device| resolve(EvidenceKind::Auto, tsm, device);
+    assert_eq!(auto(there, there).unwrap(), Kind::ConfigfsTsm);
+    assert_eq!(auto(missing, there).unwrap(), Kind::SevGuest);
+    let error = auto(missing, missing).unwrap_err().to_string();
+    assert!(error.contains("--evidence development"), "{error}");
 }
 
 #[test]

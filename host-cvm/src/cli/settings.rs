@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{ServeArgs, seconds};
+use super::ServeArgs;
 use crate::api::Limits;
 use crate::attestation::EvidenceKind;
 use crate::config::{CvmConfig, DEFAULT_PUBLIC_SEED, Deadlines, Masking};
@@ -142,7 +143,7 @@ impl Settings {
             mask_memory_mib: file.mask_memory_mib,
             deadlines: match file.project_timeout_seconds {
                 Some(limit) => Deadlines {
-                    project: seconds(limit),
+                    project: Duration::from_secs(limit.into()),
                     ..defaults.deadlines
                 },
                 None => defaults.deadlines,
