@@ -1,7 +1,7 @@
 //! `/dev/sev-guest`: the device of SEV-SNP guests, through the `sev` crate.
 //!
 //! Only the plain report is asked for. The extended one brings certificates as well, which the crate finds by following
-//! offsets that the hypervisor chose; they come from files of the deployment instead, or from the client's own.
+//! offsets that the hypervisor chose; they come from files of the deployment instead.
 
 use talaria_wire::evidence::Attestation;
 
