@@ -107,6 +107,13 @@ pub enum AttestationError {
         "the certificates that came with the report: {0}; give them by `certificates` of the configuration"
     )]
     Certificates(#[from] CertificateTableError),
+    /// Clients would refuse every report.
+    #[error(
+        "no certificates came with the report, and clients accept none without: save the VCEK or VLEK of this processor \
+         and the ASK or ASVK as DER files (AMD's key distribution service has them), and name them in `certificates` of \
+         the configuration"
+    )]
+    NoCertificates,
 }
 
 /// What comes from files beside the hardware: signed by others, so where it is from does not matter.
@@ -184,7 +191,7 @@ impl Attester {
             Kind::SevGuest => Provider::SevGuest(endorsements),
             Kind::Development => Provider::Development(Box::new(Development::new()?)),
         });
-        attester.attest(&[0; 64])?;
+        complete(&attester.attest(&[0; 64])?)?;
         Ok(attester)
     }
 
@@ -209,6 +216,17 @@ impl Attester {
     /// Whether the evidence proves nothing.
     pub fn is_development(&self) -> bool {
         matches!(self.0, Provider::Development(_))
+    }
+}
+
+/// Whether clients can follow the evidence to its root: Intel's collateral they may have themselves, AMD's certificates
+/// come with the report.
+fn complete(attestation: &Attestation) -> Result<(), AttestationError> {
+    match attestation {
+        Attestation::SevSnp(snp) if snp.certificates.is_empty() => {
+            Err(AttestationError::NoCertificates)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -103,39 +103,36 @@ mod plain {
         })
     }
 
-    /// `sum of a_l * s_l / R mod p` for a (l, LANES) and s (l), at most eight centred terms.
+    /// `sum of a_l * s_l / R mod p` for a (l, LANES) and s (l), at most eight centred terms, to row (LANES).
     ///
-    /// Compilers make vectors of columns where the number of terms is known and small; else they gather terms of
-    /// one column.
+    /// Written for compilers: they make vectors of columns where the number of terms is known and small, and results
+    /// go where they belong at once, because a vector that is read back in other pieces than it was stored in has
+    /// to wait for the cache.
     #[inline(always)]
-    pub fn product(a: &[i32], s: &[i32], modulus: Modulus) -> [Lanes; LANES / WIDTH] {
-        let mut products = [[0; WIDTH]; LANES / WIDTH];
-        for (c, product) in products.iter_mut().enumerate() {
-            let mut sums = [0i64; WIDTH];
-            match s.len() {
-                3 => add_products::<3>(a, s, c, &mut sums),
-                5 => add_products::<5>(a, s, c, &mut sums),
-                8 => {
-                    add_products::<4>(a, s, c, &mut sums);
-                    add_products::<4>(&a[4 * LANES..], &s[4..], c, &mut sums);
-                }
-                terms => (0..terms).for_each(|l| {
-                    add_products::<1>(&a[l * LANES..], &s[l..], c, &mut sums);
-                }),
-            }
-            *product = reduce(&sums, modulus);
+    pub fn product(a: &[i32], s: &[i32], modulus: Modulus, row: &mut [u32]) {
+        let mut sums = [0; LANES];
+        let (a, _) = a.as_chunks();
+        add_products::<4>(&mut sums, a, s);
+        let rest = s.len() & !3;
+        add_products::<1>(&mut sums, &a[rest..], &s[rest..]);
+        let (sums, _) = sums.as_chunks();
+        for (x, sum) in row.chunks_exact_mut(WIDTH).zip(sums) {
+            store(reduce(sum, modulus), x);
         }
-        products
     }
 
-    /// Adds `a_l * s_l` of columns from `c * WIDTH` on.
+    /// Adds `a_l * s_l`, TERMS terms at a time, as long as there are so many.
     #[inline(always)]
-    fn add_products<const TERMS: usize>(a: &[i32], s: &[i32], c: usize, sums: &mut [i64; WIDTH]) {
-        let (a, s) = (&a[..TERMS * LANES], &s[..TERMS]);
-        for (a, s) in a.chunks_exact(LANES).zip(s) {
-            for (sum, a) in sums.iter_mut().zip(&a[c * WIDTH..]) {
-                *sum = sum.wrapping_add(i64::from(*a) * i64::from(*s));
-            }
+    fn add_products<const TERMS: usize>(sums: &mut [i64; LANES], a: &[[i32; LANES]], s: &[i32]) {
+        let (a, _) = a.as_chunks::<TERMS>();
+        let (s, _) = s.as_chunks::<TERMS>();
+        for (a, s) in a.iter().zip(s) {
+            *sums = core::array::from_fn(|i| {
+                let terms = a.iter().zip(s);
+                terms.fold(sums[i], |sum, (a, s)| {
+                    sum.wrapping_add(i64::from(a[i]) * i64::from(*s))
+                })
+            });
         }
     }
 
@@ -265,7 +262,7 @@ mod simd128 {
     }
 
     #[inline(always)]
-    pub fn product(a: &[i32], s: &[i32], modulus: Modulus) -> [Lanes; LANES / WIDTH] {
+    pub fn product(a: &[i32], s: &[i32], modulus: Modulus, row: &mut [u32]) {
         let mut sums = [[i64x2_splat(0); 2]; LANES / WIDTH];
         for (a, s) in a.chunks_exact(LANES).zip(s) {
             let s = v128_xor(u32x4_splat(*s as u32), modulus.zeros);
@@ -277,13 +274,14 @@ mod simd128 {
             }
         }
         let (modulus, []) = modulus.veil([], sums[0][0]);
-        sums.map(|[low, high]| {
+        for (x, [low, high]) in row.chunks_exact_mut(WIDTH).zip(sums) {
             let m = i32x4_mul(low_words(low, high), modulus.inverse);
             let top = lift(high_words(low, high), modulus);
             let low = u64x2_extmul_low_u32x4(m, modulus.p);
             let high = u64x2_extmul_high_u32x4(m, modulus.p);
-            lift(i32x4_sub(top, high_words(low, high)), modulus)
-        })
+            let reduced = lift(i32x4_sub(top, high_words(low, high)), modulus);
+            store(reduced, x);
+        }
     }
 
     /// Of a word in (-p, p), its residue.

@@ -95,15 +95,13 @@ pub(super) fn inverse_of_products(
 fn product(modulus: Modulus, a: &[i32], s: &[i32], row: &mut [u32]) {
     let mut groups = a.chunks(PRODUCTS * LANES).zip(s.chunks(PRODUCTS));
     if let Some((a, s)) = groups.next() {
-        let sums = lanes::product(a, s, modulus);
-        for (x, sum) in row.chunks_exact_mut(WIDTH).zip(sums) {
-            lanes::store(sum, x);
-        }
+        lanes::product(a, s, modulus, row);
     }
     for (a, s) in groups {
-        let sums = lanes::product(a, s, modulus);
-        for (x, sum) in row.chunks_exact_mut(WIDTH).zip(sums) {
-            lanes::store(lanes::add(lanes::load(x), sum, modulus), x);
+        let mut more = [0; LANES];
+        lanes::product(a, s, modulus, &mut more);
+        for (x, y) in row.chunks_exact_mut(WIDTH).zip(more.chunks_exact(WIDTH)) {
+            lanes::store(lanes::add(lanes::load(x), lanes::load(y), modulus), x);
         }
     }
 }

@@ -57,3 +57,18 @@ fn files_that_are_missing_are_named() {
     let missing = Endorsements::read(&[], Some(Path::new("/nowhere/collateral.json"))).unwrap_err();
     assert!(missing.to_string().contains("collateral.json"));
 }
+
+#[test]
+fn a_report_without_certificates_is_no_evidence() {
+    use talaria_wire::evidence::{Certificate, SnpAttestation};
+    let snp = |certificates| {
+        let report = vec![1; 1184];
+        complete(&Attestation::SevSnp(SnpAttestation {
+            report,
+            certificates,
+        }))
+    };
+    assert!(snp(vec![Certificate(b"vcek".to_vec())]).is_ok());
+    let refused = snp(Vec::new()).unwrap_err().to_string();
+    assert!(refused.contains("VCEK"), "{refused}");
+}
