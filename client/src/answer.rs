@@ -35,7 +35,7 @@ pub struct Answer {
     /// What was answered.
     pub tokens: Vec<SavedToken>,
     /// `stop` or `length`.
-    pub finish_reason: SavedReason,
+    pub finish_reason: FinishReason,
     /// Tokens of the prompt, as the payload counted them.
     pub prompt_tokens: u32,
     /// Of sampling: as asked for, or as drawn by the payload.
@@ -56,16 +56,6 @@ pub struct SavedToken {
     pub id: u32,
     /// The text that became final with it.
     pub text: String,
-}
-
-/// Why a reply is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SavedReason {
-    /// A stop token or stop string.
-    Stop,
-    /// As many tokens as asked for, or the context is full.
-    Length,
 }
 
 /// Why bytes are no answer.
@@ -112,10 +102,7 @@ impl Answer {
             version: VERSION,
             request,
             tokens,
-            finish_reason: match reason {
-                FinishReason::Stop => SavedReason::Stop,
-                FinishReason::Length => SavedReason::Length,
-            },
+            finish_reason: *reason,
             prompt_tokens: usage.prompt_tokens,
             seed: *seed,
             logits_digest: logits_digest.map(HexArray),

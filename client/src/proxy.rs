@@ -75,8 +75,8 @@ impl Proxy {
 }
 
 async fn metrics(State(proxy): State<Arc<Proxy>>) -> impl IntoResponse {
-    let text = "text/plain; version=0.0.4";
-    ([(header::CONTENT_TYPE, text)], proxy.metrics.to_string())
+    let content_type = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (content_type, proxy.metrics.text())
 }
 
 async fn health(State(proxy): State<Arc<Proxy>>) -> Response {

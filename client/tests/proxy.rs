@@ -240,6 +240,7 @@ async fn models_health_and_metrics() {
         "talaria_proxy_errors_total 1",
         "talaria_proxy_completion_tokens_total 5",
         "talaria_proxy_active_streams 0",
+        "talaria_proxy_time_to_first_token_seconds_count 1",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }

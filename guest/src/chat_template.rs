@@ -22,8 +22,8 @@ use serde_json::Map;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
+use talaria_wire::channel::message::Message;
 use thiserror::Error;
-use zeroize::Zeroize;
 
 /// Where newer checkpoints keep the template.
 pub const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -100,22 +100,6 @@ pub enum ChatTemplateError {
         /// What the template engine says.
         reason: String,
     },
-}
-
-/// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Who speaks; which roles there are is the template's.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl Zeroize for Message {
-    fn zeroize(&mut self) {
-        self.role.zeroize();
-        self.content.zeroize();
-    }
 }
 
 /// A checkpoint's chat template, parsed.

@@ -24,20 +24,10 @@ use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, rc::Rc};
 use zeroize::Zeroizing;
 
-pub use crate::chat_template::Message;
+pub use talaria_wire::channel::message::{Message, Prompt};
 
 /// Bytes of keys and values of all sessions of an instance; an instance has 4 GiB for everything.
 pub const CACHE_BUDGET: u64 = 3 << 29;
-
-/// Where a reply begins.
-pub enum Prompt {
-    /// Continued as it is, with the special tokens that the tokenizer adds to a text.
-    Text(String),
-    /// Rendered with the checkpoint's chat template.
-    Chat(Vec<Message>),
-    /// Token ids.
-    Ids(Vec<u32>),
-}
 
 /// What a client asks for.
 pub struct Request {

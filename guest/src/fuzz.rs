@@ -5,8 +5,8 @@
 //! the number.
 
 use crate::{
-    chat_template::{ChatTemplate, Message},
-    engine::{Engine, Prompt, Request},
+    chat_template::ChatTemplate,
+    engine::{Engine, Message, Prompt, Request},
     mask::{Batch, MaskedRows, MintedMasks, Shipment},
     sampling::Sampling,
     setup::{Ingest, Ready, Scheme},

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-pub use talaria_wire::channel::message::MAX_LOGIT_BIAS;
+pub use talaria_wire::channel::message::{MAX_LOGIT_BIAS, Sampling};
 
 /// Bytes of a generator's seed.
 pub const SEED_BYTES: usize = 32;
@@ -34,115 +34,74 @@ pub const SEED_BYTES: usize = 32;
 /// Largest magnitude of a logit bias, as OpenAI's API bounds it: enough to forbid a token or to force it.
 pub const MAX_BIAS: f32 = 100.0;
 
-/// How tokens are chosen. [`Sampling::default`] is greedy.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
-    /// Logits are divided by it; 0: greedy.
-    pub temperature: f32,
-    /// Only the k largest logits; 0: off.
-    pub top_k: u32,
-    /// Only the most likely tokens that hold this probability; 1: off.
-    pub top_p: f32,
-    /// Only tokens at least this likely, relative to the likeliest; 0: off.
-    pub min_p: f32,
-    /// Over prompt and output; 1: off.
-    pub repetition_penalty: f32,
-    /// Subtracted once from every token of the output; 0: off.
-    pub presence_penalty: f32,
-    /// Subtracted for each time a token is in the output; 0: off.
-    pub frequency_penalty: f32,
-    /// Added to the logits of these tokens; at most [`MAX_LOGIT_BIAS`], each once.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Same seed, same tokens; none: fresh randomness.
-    pub seed: Option<u64>,
+/// Checks ranges. `vocab`: tokens in the vocabulary.
+///
+/// # Errors
+/// The first parameter that is not finite or out of its range.
+pub fn validate(sampling: &Sampling, vocab: u32) -> Result<(), SamplingError> {
+    let in_range = |name, value: f32, ok: bool, expected| match value.is_finite() && ok {
+        true => Ok(()),
+        false => Err(SamplingError::OutOfRange {
+            name,
+            value,
+            expected,
+        }),
+    };
+    let (t, p, m) = (sampling.temperature, sampling.top_p, sampling.min_p);
+    in_range("temperature", t, t >= 0.0, "0 (greedy) or more")?;
+    in_range(
+        "top_p",
+        p,
+        p > 0.0 && p <= 1.0,
+        "more than 0, at most 1 (off)",
+    )?;
+    in_range("min_p", m, (0.0..=1.0).contains(&m), "from 0 (off) to 1")?;
+    let r = sampling.repetition_penalty;
+    in_range(
+        "repetition_penalty",
+        r,
+        (0.01..=100.0).contains(&r),
+        "from 0.01 to 100; 1 is off",
+    )?;
+    for (name, value) in [
+        ("presence_penalty", sampling.presence_penalty),
+        ("frequency_penalty", sampling.frequency_penalty),
+    ] {
+        in_range(name, value, value.abs() <= 2.0, "from -2 to 2; 0 is off")?;
+    }
+    validate_bias(&sampling.logit_bias, vocab)
 }
 
-impl Default for Sampling {
-    fn default() -> Sampling {
-        Sampling {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            logit_bias: Vec::new(),
-            seed: None,
+fn validate_bias(logit_bias: &[(u32, f32)], vocab: u32) -> Result<(), SamplingError> {
+    let found = logit_bias.len();
+    if found > MAX_LOGIT_BIAS {
+        return Err(SamplingError::TooManyBiases { found });
+    }
+    let mut seen = BTreeSet::new();
+    for &(id, bias) in logit_bias {
+        if id >= vocab {
+            return Err(SamplingError::BiasOfNoToken { id, vocab });
+        }
+        // Not true of NaN either.
+        if !(-MAX_BIAS..=MAX_BIAS).contains(&bias) {
+            return Err(SamplingError::BiasOutOfRange { id, bias });
+        }
+        if !seen.insert(id) {
+            return Err(SamplingError::BiasTwice { id });
         }
     }
+    Ok(())
 }
 
-impl Sampling {
-    /// `vocab`: tokens in the vocabulary.
-    ///
-    /// # Errors
-    /// The first parameter that is not finite or out of its range.
-    pub fn validate(&self, vocab: u32) -> Result<(), SamplingError> {
-        let in_range = |name, value: f32, ok: bool, expected| match value.is_finite() && ok {
-            true => Ok(()),
-            false => Err(SamplingError::OutOfRange {
-                name,
-                value,
-                expected,
-            }),
-        };
-        let (t, p, m) = (self.temperature, self.top_p, self.min_p);
-        in_range("temperature", t, t >= 0.0, "0 (greedy) or more")?;
-        in_range(
-            "top_p",
-            p,
-            p > 0.0 && p <= 1.0,
-            "more than 0, at most 1 (off)",
-        )?;
-        in_range("min_p", m, (0.0..=1.0).contains(&m), "from 0 (off) to 1")?;
-        let r = self.repetition_penalty;
-        in_range(
-            "repetition_penalty",
-            r,
-            (0.01..=100.0).contains(&r),
-            "from 0.01 to 100; 1 is off",
-        )?;
-        for (name, value) in [
-            ("presence_penalty", self.presence_penalty),
-            ("frequency_penalty", self.frequency_penalty),
-        ] {
-            in_range(name, value, value.abs() <= 2.0, "from -2 to 2; 0 is off")?;
-        }
-        self.validate_bias(vocab)
-    }
+/// Whether no randomness is used.
+fn is_greedy(sampling: &Sampling) -> bool {
+    sampling.temperature == 0.0
+}
 
-    fn validate_bias(&self, vocab: u32) -> Result<(), SamplingError> {
-        let found = self.logit_bias.len();
-        if found > MAX_LOGIT_BIAS {
-            return Err(SamplingError::TooManyBiases { found });
-        }
-        let mut seen = BTreeSet::new();
-        for &(id, bias) in &self.logit_bias {
-            if id >= vocab {
-                return Err(SamplingError::BiasOfNoToken { id, vocab });
-            }
-            // Not true of NaN either.
-            if !(-MAX_BIAS..=MAX_BIAS).contains(&bias) {
-                return Err(SamplingError::BiasOutOfRange { id, bias });
-            }
-            if !seen.insert(id) {
-                return Err(SamplingError::BiasTwice { id });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether no randomness is used.
-    pub fn is_greedy(&self) -> bool {
-        self.temperature == 0.0
-    }
-
-    fn has_penalties(&self) -> bool {
-        self.repetition_penalty != 1.0
-            || self.presence_penalty != 0.0
-            || self.frequency_penalty != 0.0
-    }
+fn has_penalties(sampling: &Sampling) -> bool {
+    sampling.repetition_penalty != 1.0
+        || sampling.presence_penalty != 0.0
+        || sampling.frequency_penalty != 0.0
 }
 
 /// Why no token was chosen. Quotes the request at most, never logits or tokens of prompt and reply.
@@ -222,9 +181,9 @@ impl Sampler {
         prompt: &[u32],
         vocab: u32,
     ) -> Result<Sampler, SamplingError> {
-        sampling.validate(vocab)?;
+        validate(&sampling, vocab)?;
         let seed = sampling.seed.unwrap_or(fresh);
-        let penalised = if sampling.has_penalties() {
+        let penalised = if has_penalties(&sampling) {
             prompt
         } else {
             &[]
@@ -255,11 +214,11 @@ impl Sampler {
             true => argmax(logits)?,
             false => best,
         };
-        let id = match self.sampling.is_greedy() {
+        let id = match is_greedy(&self.sampling) {
             true => best,
             false => self.draw(logits, logits[best as usize]),
         };
-        if self.sampling.has_penalties() {
+        if has_penalties(&self.sampling) {
             *self.seen.entry(id).or_default() += 1;
         }
         Ok(id)

@@ -9,17 +9,9 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::rc::Rc;
+pub use talaria_wire::channel::message::FinishReason;
 use talaria_wire::channel::message::Logprobs;
 use zeroize::Zeroizing;
-
-/// Why a reply ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// A stop token or stop string.
-    Stop,
-    /// As many tokens as asked for, or the context is full.
-    Length,
-}
 
 /// What a step brought to a session.
 #[derive(Clone, Debug, PartialEq)]

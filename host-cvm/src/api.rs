@@ -13,6 +13,7 @@
 
 mod connection;
 mod limits;
+mod listener;
 mod metrics;
 mod refusal;
 
@@ -26,7 +27,6 @@ use axum::extract::{ConnectInfo, Query, State, WebSocketUpgrade};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use talaria_wire::channel::MAX_FRAME_BYTES;
@@ -81,11 +81,7 @@ impl Server {
 
     /// Serves until `stop` is done; then takes no more clients, lets replies under way end within
     /// [`Limits::grace`], and shuts the CVM down.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
         let server = Arc::new(self);
         let routes = Router::new()
             .route("/v1/channel", get(channel))
@@ -94,26 +90,20 @@ impl Server {
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .fallback(|| async { Refusal::NotFound })
-            .with_state(server.clone())
-            .into_make_service_with_connect_info::<SocketAddr>();
+            .with_state(server.clone());
         let stopping = server.clone();
         let stopped = async move {
             stop.await;
             stopping.stopping.store(true, Ordering::SeqCst);
             stopping.stop.send_replace(true);
         };
-        // Frames are small and each is waited for: Nagle's algorithm would hold them back.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        axum::serve(listener, routes)
-            .with_graceful_shutdown(stopped)
-            .await?;
+        listener::serve(listener, routes, stopped).await;
         server.clients.wait_until_gone(server.limits.grace).await;
         match Arc::try_unwrap(server) {
             Ok(server) => server.cvm.shutdown().await,
             // Connections beyond the grace hold it: dropping it with them stops the threads.
             Err(_) => tracing::warn!("connections were cut off at the end of the grace period"),
         }
-        Ok(())
     }
 
     fn admit(&self, address: SocketAddr) -> Result<Admission, Refusal> {
@@ -156,7 +146,7 @@ impl Server {
                 tracing::error!(%error, "no evidence");
                 Refusal::NoEvidence
             })?;
-        self.metrics.evidence.add(1);
+        self.metrics.evidence.inc();
         Ok(evidence.to_json())
     }
 }
@@ -189,13 +179,13 @@ async fn channel(
         Ok((admission, reservation, evidence))
     };
     let (admission, reservation, evidence) = begun.await.inspect_err(|_: &Refusal| {
-        server.metrics.refused.add(1);
+        server.metrics.refused.inc();
     })?;
     let upgrade = upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        server.metrics.connections.add(1);
+        server.metrics.connections.inc();
         connection::serve(&server, socket, evidence, reservation).await;
         drop(admission);
     }))

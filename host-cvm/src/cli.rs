@@ -124,8 +124,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
                 std::process::exit(130);
             });
         })
-        .await
-        .context("the listener failed")
+        .await;
+    Ok(())
 }
 
 fn load_payload(settings: &Settings) -> anyhow::Result<Payload> {

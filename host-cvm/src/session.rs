@@ -2,70 +2,12 @@
 
 use std::fmt;
 
+pub use talaria_wire::channel::message::{FinishReason, Message, Prompt, Sampling};
 use tokio::sync::mpsc;
 
 use crate::bindings::exports::talaria::payload::engine;
 use crate::engine::Command;
 use crate::error::CvmError;
-
-/// What is to be continued.
-#[derive(Clone, PartialEq)]
-pub enum Prompt {
-    /// Text, continued as it is.
-    Text(String),
-    /// Rendered with the checkpoint's chat template, reply begun.
-    Chat(Vec<Message>),
-    /// Token ids.
-    Ids(Vec<u32>),
-}
-
-/// One message of a chat.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, or what the template knows.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
-
-/// How tokens are chosen. The default is greedy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sampling {
-    /// 0: greedy.
-    pub temperature: f32,
-    /// 0: off.
-    pub top_k: u32,
-    /// 1: off.
-    pub top_p: f32,
-    /// 0: off.
-    pub min_p: f32,
-    /// 1: off.
-    pub repetition_penalty: f32,
-    /// 0: off.
-    pub presence_penalty: f32,
-    /// 0: off.
-    pub frequency_penalty: f32,
-    /// Added to the logits of these tokens before anything else, at most 1024.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Same seed, same tokens; none: fresh from the CVM's entropy.
-    pub seed: Option<u64>,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            logit_bias: Vec::new(),
-            seed: None,
-        }
-    }
-}
 
 /// One generation.
 #[derive(Clone, PartialEq)]
@@ -82,15 +24,6 @@ pub struct Request {
     pub ignore_eos: bool,
     /// Hash the logits of every step.
     pub logits_digest: bool,
-}
-
-/// Why a reply ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// A stop token or stop string.
-    Stop,
-    /// `max_new_tokens`, or the context is full.
-    Length,
 }
 
 /// What a session gives.
@@ -161,16 +94,6 @@ impl fmt::Debug for Session {
     }
 }
 
-impl fmt::Debug for Prompt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
-            Self::Chat(messages) => write!(f, "Chat({} messages)", messages.len()),
-            Self::Ids(ids) => write!(f, "Ids({} tokens)", ids.len()),
-        }
-    }
-}
-
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
@@ -178,12 +101,6 @@ impl fmt::Debug for Request {
             .field("sampling", &self.sampling)
             .field("max_new_tokens", &self.max_new_tokens)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Message {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Message({}, {} bytes)", self.role, self.content.len())
     }
 }
 
@@ -263,10 +180,6 @@ mod tests {
 
     #[test]
     fn debug_output_holds_no_content() {
-        let message = Message {
-            role: "user".into(),
-            content: "sesame".into(),
-        };
         let request = Request {
             prompt: Prompt::Text("sesame".into()),
             sampling: Sampling::default(),
@@ -277,10 +190,6 @@ mod tests {
         };
         let shown = [
             format!("{request:?}"),
-            format!("{:?}", Prompt::Text("sesame".into())),
-            format!("{:?}", Prompt::Chat(vec![message.clone()])),
-            format!("{message:?}"),
-            format!("{:?}", Prompt::Ids(vec![4711])),
             format!(
                 "{:?}",
                 Event::Token {

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use talaria_client::answer::{Answer, MAX_ANSWER_BYTES};
-use talaria_host_cvm::{Message, Prompt, Request, Sampling};
+use talaria_host_cvm::{Request, Sampling};
 use talaria_wire::channel::message as wire;
 
 use crate::cli::ReplayArgs;
@@ -57,27 +57,11 @@ fn read(file: &Path) -> Result<Answer, LocalError> {
 
 /// What was asked, with the seed that was used.
 fn request(asked: wire::Request, seed: u64) -> Request {
-    let sampling = asked.sampling;
     Request {
-        prompt: match asked.prompt {
-            wire::Prompt::Text(text) => Prompt::Text(text),
-            wire::Prompt::Ids(ids) => Prompt::Ids(ids),
-            wire::Prompt::Chat(messages) => {
-                let messages = messages.into_iter();
-                let message = |wire::Message { role, content }| Message { role, content };
-                Prompt::Chat(messages.map(message).collect())
-            }
-        },
+        prompt: asked.prompt,
         sampling: Sampling {
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-            repetition_penalty: sampling.repetition_penalty,
-            presence_penalty: sampling.presence_penalty,
-            frequency_penalty: sampling.frequency_penalty,
-            logit_bias: sampling.logit_bias,
             seed: Some(seed),
+            ..asked.sampling
         },
         max_new_tokens: asked.max_new_tokens,
         stop: asked.stop,
@@ -104,8 +88,13 @@ fn compare(answer: &Answer, replayed: &Outcome) -> Result<(), LocalError> {
     if answer.text() != replayed.text {
         return differ("the same tokens, but another text".into());
     }
-    match (answer.logits_digest, replayed.logits_digest) {
-        (Some(a), Some(b)) if a.0 != b => differ("the same tokens, but other logits".into()),
-        _ => Ok(()),
+    if answer.finish_reason != replayed.finish_reason {
+        let (a, b) = (answer.finish_reason, replayed.finish_reason);
+        let (a, b) = (a.name(), b.name());
+        return differ(format!("the answer ends by {a}, the replay by {b}"));
     }
+    if answer.logits_digest.map(|digest| digest.0) != replayed.logits_digest {
+        return differ("the same tokens, but other logits".into());
+    }
+    Ok(())
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
+use crate::channel::message::FinishReason;
+
 /// Separates receipts from everything else that is signed.
 const DOMAIN: &[u8] = b"talaria-receipt-v1";
 
@@ -36,6 +38,11 @@ pub struct Statement {
     pub prompt_tokens: u32,
     /// Tokens of the reply.
     pub completion_tokens: u32,
+    /// Why the reply is complete.
+    pub finish_reason: FinishReason,
+    /// SHA-256 over the f32 bits of every step's logits in order, if asked for.
+    #[serde(with = "optional_hex")]
+    pub logits_digest: Option<[u8; 32]>,
 }
 
 /// A statement with its signature.
@@ -61,7 +68,8 @@ impl Statement {
     /// "talaria-receipt-v1" || for each field: u64le(length) || field
     /// ```
     ///
-    /// with the fields in the order of this struct, numbers little-endian.
+    /// with the fields in the order of this struct, numbers little-endian, reasons as [`FinishReason::name`] has
+    /// them, and an absent digest of length 0.
     pub fn message(&self) -> Vec<u8> {
         let Self {
             payload_sha256,
@@ -72,6 +80,8 @@ impl Statement {
             seed,
             prompt_tokens,
             completion_tokens,
+            finish_reason,
+            logits_digest,
         } = self;
         let mut message = DOMAIN.to_vec();
         for field in [
@@ -83,6 +93,8 @@ impl Statement {
             &seed.to_le_bytes(),
             &prompt_tokens.to_le_bytes(),
             &completion_tokens.to_le_bytes(),
+            finish_reason.name().as_bytes(),
+            logits_digest.as_ref().map_or(&[], |digest| &digest[..]),
         ] {
             message.extend((field.len() as u64).to_le_bytes());
             message.extend(field);
@@ -116,6 +128,7 @@ impl Zeroize for Receipt {
     fn zeroize(&mut self) {
         self.statement.request_digest.zeroize();
         self.statement.reply_digest.zeroize();
+        self.statement.logits_digest.zeroize();
         self.signature.zeroize();
     }
 }
@@ -141,6 +154,30 @@ impl Reply {
     /// SHA-256 over `"talaria-reply-v1"` and, for each token, u32le(id) || u64le(length of its text) || text.
     pub fn digest(self) -> [u8; 32] {
         self.0.finalize().into()
+    }
+}
+
+/// Hexadecimal digits, or none.
+mod optional_hex {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    pub fn serialize<S: Serializer>(
+        digest: &Option<[u8; 32]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        digest.map(hex::encode).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<[u8; 32]>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let decode = |text: String| {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(text, &mut digest).map_err(de::Error::custom)?;
+            Ok(digest)
+        };
+        text.map(decode).transpose()
     }
 }
 

@@ -81,5 +81,18 @@ pub fn check(answer: &Answer, claims: &Claims) -> Vec<Check> {
         answer.tokens.len().to_string(),
         file,
     );
+    equal(
+        "finish reason",
+        said.finish_reason.name().into(),
+        answer.finish_reason.name().into(),
+        file,
+    );
+    let shown = |digest: Option<[u8; 32]>| digest.map_or("not asked for".into(), hex::encode);
+    equal(
+        "digest of the logits",
+        shown(said.logits_digest),
+        shown(answer.logits_digest.map(|digest| digest.0)),
+        file,
+    );
     checks
 }

@@ -108,12 +108,6 @@ impl From<&Prompt> for SavedPrompt {
     }
 }
 
-impl From<SavedPrompt> for Prompt {
-    fn from(prompt: SavedPrompt) -> Self {
-        prompt.to_prompt()
-    }
-}
-
 impl SavedPrompt {
     fn to_prompt(&self) -> Prompt {
         let said = |message: &SavedMessage| Message {

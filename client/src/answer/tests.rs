@@ -47,6 +47,8 @@ fn answer() -> (Answer, Claims) {
         seed: u64::MAX,
         prompt_tokens: 4,
         completion_tokens: 1,
+        finish_reason: FinishReason::Length,
+        logits_digest: Some([1; 32]),
     };
     let finished = Event::Finished {
         reason: FinishReason::Length,
@@ -82,7 +84,7 @@ fn what_was_written_is_read_and_passes() {
 #[test]
 fn each_change_is_found() {
     type Change = fn(&mut Answer, &mut Claims);
-    let changes: [(Change, &str); 10] = [
+    let changes: [(Change, &str); 13] = [
         (|_, c| c.receipt_public_key = [0; 32], "receipt's signature"),
         (|a, _| a.receipt.signature[5] ^= 1, "receipt's signature"),
         (|_, c| c.payload_sha256[0] ^= 1, "payload"),
@@ -93,6 +95,12 @@ fn each_change_is_found() {
         (|a, _| a.tokens[0].text.push('!'), "reply"),
         (|a, _| a.seed -= 1, "seed"),
         (|a, _| a.prompt_tokens += 1, "tokens of the prompt"),
+        (|a, _| a.finish_reason = FinishReason::Stop, "finish reason"),
+        (|a, _| a.logits_digest = None, "digest of the logits"),
+        (
+            |a, _| a.logits_digest = Some(HexArray([2; 32])),
+            "digest of the logits",
+        ),
     ];
     for (change, name) in changes {
         let (mut answer, mut claims) = answer();

@@ -1,6 +1,7 @@
 //! The routes of the OpenAI API.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
@@ -29,12 +30,18 @@ async fn complete(
     State(proxy): State<Arc<Proxy>>,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let came = Instant::now();
     proxy.metrics.requested(endpoint);
-    let answered = answer(endpoint, &proxy, body).await;
+    let answered = answer(endpoint, &proxy, body, came).await;
     answered.inspect_err(|_| proxy.metrics.failed())
 }
 
-async fn answer(endpoint: Endpoint, proxy: &Arc<Proxy>, body: Body) -> Result<Response, ApiError> {
+async fn answer(
+    endpoint: Endpoint,
+    proxy: &Arc<Proxy>,
+    body: Body,
+    came: Instant,
+) -> Result<Response, ApiError> {
     let asked = {
         let body = to_bytes(body, MAX_BODY_BYTES).await;
         let body = body.map_err(|_| ApiError::too_large(MAX_BODY_BYTES))?;
@@ -52,7 +59,7 @@ async fn answer(endpoint: Endpoint, proxy: &Arc<Proxy>, body: Body) -> Result<Re
         let reply = session.request(request).await?;
         replies.push(Begun { reply, kept });
     }
-    let mut replies = Replies::new(replies, proxy.clone());
+    let mut replies = Replies::new(replies, proxy.clone(), came);
     if asked.stream {
         // The status is sent with the first event, so that a refusal has its own.
         replies.wait_for_first().await?;

@@ -130,7 +130,7 @@ impl Head {
 
     /// Ends a choice.
     pub fn finish(&self, index: usize, ending: &Ending) -> Value {
-        let reason = reason(ending.reason);
+        let reason = ending.reason.name();
         let choice = match self.endpoint {
             Endpoint::Chat => json!({
                 "index": index, "delta": {}, "logprobs": null, "finish_reason": reason,
@@ -179,7 +179,7 @@ impl Head {
         let mut value = json!({
             "index": index,
             "logprobs": logprobs,
-            "finish_reason": ending.map(|ending| reason(ending.reason)),
+            "finish_reason": ending.map(|ending| ending.reason.name()),
             "seed": ending.map(|ending| ending.seed),
         });
         match self.endpoint {
@@ -204,13 +204,6 @@ fn prove(reply: &mut Value, endings: &[&Ending]) {
         "evidence": first.evidence,
         "answers": answers,
     });
-}
-
-fn reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-    }
 }
 
 /// Of all choices.

@@ -1,89 +1,126 @@
-//! What the proxy counts, in the text format of Prometheus. Numbers only: nothing of any request.
+//! What the proxy counts, for Prometheus. Numbers only: nothing of any request.
 
-use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
 
 use super::request::Endpoint;
 
+/// Of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds of the buckets for the time to the first token, in seconds.
+const FIRST_TOKEN: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+type Labels = [(&'static str, &'static str); 1];
+
 /// Counters since the start.
-#[derive(Default)]
 pub struct Metrics {
-    chats: AtomicU64,
-    completions: AtomicU64,
-    errors: AtomicU64,
-    prompt_tokens: AtomicU64,
-    completion_tokens: AtomicU64,
-    active_streams: AtomicI64,
+    registry: Registry,
+    requests: Family<Labels, Counter>,
+    errors: Counter,
+    prompt_tokens: Counter,
+    completion_tokens: Counter,
+    active_streams: Gauge,
+    first_token: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("talaria_proxy");
+        let all = &mut registry;
+        let requests = Family::default();
+        let first_token = Histogram::new(FIRST_TOKEN);
+        let metrics = Self {
+            requests: add(all, "requests", "Requests that came", requests),
+            errors: add(
+                all,
+                "errors",
+                "Requests without a complete reply",
+                Counter::default(),
+            ),
+            prompt_tokens: add(
+                all,
+                "prompt_tokens",
+                "Tokens of prompts of complete replies",
+                Counter::default(),
+            ),
+            completion_tokens: add(
+                all,
+                "completion_tokens",
+                "Tokens of replies",
+                Counter::default(),
+            ),
+            active_streams: add(all, "active_streams", "Replies under way", Gauge::default()),
+            first_token: add(
+                all,
+                "time_to_first_token_seconds",
+                "Time from a request to its first token",
+                first_token,
+            ),
+            registry,
+        };
+        // Shown before the first request of each.
+        for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+            drop(metrics.requests.get_or_create(&labels(endpoint)));
+        }
+        metrics
+    }
+}
+
+fn add<M: Metric + Clone>(all: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    all.register(name, help, metric.clone());
+    metric
+}
+
+fn labels(endpoint: Endpoint) -> Labels {
+    let name = match endpoint {
+        Endpoint::Chat => "chat",
+        Endpoint::Completions => "completions",
+    };
+    [("endpoint", name)]
 }
 
 impl Metrics {
     /// A request came.
     pub fn requested(&self, endpoint: Endpoint) {
-        match endpoint {
-            Endpoint::Chat => self.chats.fetch_add(1, Relaxed),
-            Endpoint::Completions => self.completions.fetch_add(1, Relaxed),
-        };
+        self.requests.get_or_create(&labels(endpoint)).inc();
     }
 
     /// A request was not answered, or not in full.
     pub fn failed(&self) {
-        self.errors.fetch_add(1, Relaxed);
+        self.errors.inc();
     }
 
     /// A reply is complete.
     pub fn finished(&self, prompt_tokens: u32) {
-        self.prompt_tokens.fetch_add(prompt_tokens.into(), Relaxed);
+        self.prompt_tokens.inc_by(prompt_tokens.into());
     }
 
     /// A token came.
     pub fn token(&self) {
-        self.completion_tokens.fetch_add(1, Relaxed);
+        self.completion_tokens.inc();
+    }
+
+    /// It is the first of its request.
+    pub fn first_token(&self, after: Duration) {
+        self.first_token.observe(after.as_secs_f64());
     }
 
     /// So many streams more or less.
     pub fn streams(&self, change: i64) {
-        self.active_streams.fetch_add(change, Relaxed);
+        self.active_streams.inc_by(change);
     }
-}
 
-impl fmt::Display for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, i64)]| {
-            writeln!(f, "# HELP talaria_proxy_{name} {help}")?;
-            writeln!(f, "# TYPE talaria_proxy_{name} {kind}")?;
-            values
-                .iter()
-                .try_for_each(|(labels, value)| writeln!(f, "talaria_proxy_{name}{labels} {value}"))
-        };
-        let get = |counter: &AtomicU64| counter.load(Relaxed) as i64;
-        let requests = [
-            ("{endpoint=\"chat\"}", get(&self.chats)),
-            ("{endpoint=\"completions\"}", get(&self.completions)),
-        ];
-        metric(
-            "requests_total",
-            "counter",
-            "Requests that came.",
-            &requests,
-        )?;
-        let errors = "Requests without a complete reply.";
-        metric(
-            "errors_total",
-            "counter",
-            errors,
-            &[("", get(&self.errors))],
-        )?;
-        let prompt = "Tokens of prompts of complete replies.";
-        metric(
-            "prompt_tokens_total",
-            "counter",
-            prompt,
-            &[("", get(&self.prompt_tokens))],
-        )?;
-        let completion = "Tokens of replies.";
-        let tokens = [("", get(&self.completion_tokens))];
-        metric("completion_tokens_total", "counter", completion, &tokens)?;
-        let active = [("", self.active_streams.load(Relaxed))];
-        metric("active_streams", "gauge", "Replies under way.", &active)
+    /// All of it, in the text format of OpenMetrics.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes all");
+        text
     }
 }

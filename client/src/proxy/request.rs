@@ -129,10 +129,10 @@ impl Common {
     fn requests(&self, prompts: Vec<Prompt>, n: usize) -> Vec<Request> {
         let mut requests = Vec::with_capacity(prompts.len() * n);
         for prompt in prompts {
-            for i in 0..n as u64 {
-                let mut request = self.request(copy(&prompt));
+            for (i, prompt) in std::iter::repeat_n(prompt, n).enumerate() {
+                let mut request = self.request(prompt);
                 let seed = self.sampling.seed;
-                request.sampling.seed = seed.map(|seed| seed.wrapping_add(i));
+                request.sampling.seed = seed.map(|seed| seed.wrapping_add(i as u64));
                 requests.push(request);
             }
         }
@@ -151,10 +151,6 @@ impl Common {
             receipt: self.receipt,
         }
     }
-}
-
-fn copy(prompt: &Prompt) -> Prompt {
-    crate::answer::SavedPrompt::from(prompt).into()
 }
 
 fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {

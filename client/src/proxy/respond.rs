@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
@@ -36,10 +37,12 @@ pub struct Replies {
     first: Option<Item>,
     choices: usize,
     proxy: Arc<Proxy>,
+    /// When the request came, until its first token did.
+    waiting_since: Option<Instant>,
 }
 
 impl Replies {
-    pub fn new(replies: Vec<Begun>, proxy: Arc<Proxy>) -> Self {
+    pub fn new(replies: Vec<Begun>, proxy: Arc<Proxy>, came: Instant) -> Self {
         let choices = replies.len();
         proxy.metrics.streams(choices as i64);
         let events = replies.into_iter().enumerate();
@@ -50,6 +53,7 @@ impl Replies {
             first: None,
             choices,
             proxy,
+            waiting_since: Some(came),
         }
     }
 
@@ -70,7 +74,12 @@ impl Replies {
         }
         let item = self.events.next().await;
         match &item {
-            Some((_, Ok(Happened::Token(..)))) => self.proxy.metrics.token(),
+            Some((_, Ok(Happened::Token(..)))) => {
+                self.proxy.metrics.token();
+                if let Some(came) = self.waiting_since.take() {
+                    self.proxy.metrics.first_token(came.elapsed());
+                }
+            }
             Some((_, Ok(Happened::Ended(ending)))) => {
                 self.proxy.metrics.finished(ending.usage.prompt_tokens);
             }

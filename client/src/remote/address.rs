@@ -19,7 +19,7 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not a URL with a host.
-    #[error("{0:?} is not the URL of a service: give one such as http://cvm.example:8443")]
+    #[error("{0:?} is not the URL of a service: give one such as http://cvm.example:8600")]
     Malformed(String),
     /// TLS is not built in.
     #[error(
@@ -105,7 +105,7 @@ mod tests {
     fn reads_what_it_writes() {
         for (text, expected) in [
             ("http://cvm.example", "http://cvm.example:80"),
-            ("http://cvm.example:8443/", "http://cvm.example:8443"),
+            ("http://cvm.example:8600/", "http://cvm.example:8600"),
             ("ws://127.0.0.1:1/a/b/", "http://127.0.0.1:1/a/b"),
             ("http://[::1]:8443", "http://[::1]:8443"),
         ] {

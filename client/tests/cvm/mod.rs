@@ -343,6 +343,8 @@ fn reply(request: &Request, claims: &Claims) -> Vec<Event> {
         seed,
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
+        finish_reason: reason,
+        logits_digest: None,
     };
     let receipt = Receipt::sign(statement, &receipt_key());
     events.push(Event::Finished {

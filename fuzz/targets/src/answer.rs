@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use talaria_client::answer::{Answer, SavedRequest, SavedToken, check};
-use talaria_wire::channel::message::Prompt;
+use talaria_wire::channel::message::{FinishReason, Prompt};
 use talaria_wire::receipt::{Receipt, Reply, Statement};
 
 use crate::Seed;
@@ -65,6 +65,8 @@ pub fn receipt() -> Receipt {
         seed: 9,
         prompt_tokens: 4,
         completion_tokens: 1,
+        finish_reason: FinishReason::Length,
+        logits_digest: Some([6; 32]),
     };
     Receipt::sign(statement, &receipt_key())
 }

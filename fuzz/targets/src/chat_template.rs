@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use talaria_guest::chat_template::{
-    CONFIG_FILE, ChatTemplate, MAX_PROMPT_BYTES, Message, SPECIAL_TOKENS_FILE, TEMPLATE_FILE,
+    CONFIG_FILE, ChatTemplate, MAX_PROMPT_BYTES, SPECIAL_TOKENS_FILE, TEMPLATE_FILE,
 };
+use talaria_wire::channel::message::Message;
 
 use crate::Seed;
 use crate::parts::{join, parts};

@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use talaria_wire::{
-    channel::message::{Request, Usage},
+    channel::message::{FinishReason, Request, Usage},
     receipt::{Receipt, Reply, Statement},
 };
 
@@ -45,8 +45,15 @@ impl Notary {
         &self.payload_sha256
     }
 
-    /// The reply is complete.
-    pub fn sign(&self, draft: Draft, seed: u64, usage: Usage) -> Receipt {
+    /// The reply is complete, as its last event says.
+    pub fn sign(
+        &self,
+        draft: Draft,
+        usage: Usage,
+        reason: FinishReason,
+        seed: u64,
+        logits_digest: Option<[u8; 32]>,
+    ) -> Receipt {
         let statement = Statement {
             payload_sha256: self.payload_sha256,
             model_digest: self.model_digest,
@@ -56,6 +63,8 @@ impl Notary {
             seed,
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
+            finish_reason: reason,
+            logits_digest,
         };
         Receipt::sign(statement, &self.key)
     }

@@ -57,10 +57,15 @@ impl Stream {
                 let draft = self.draft.iter_mut();
                 draft.for_each(|draft| draft.push(*id, text));
             }
-            session::Event::Finished { seed, .. } => {
+            session::Event::Finished {
+                reason,
+                seed,
+                logits_digest,
+            } => {
                 self.session = None;
-                let draft = self.draft.take();
-                receipt = draft.map(|draft| Box::new(notary.sign(draft, *seed, self.usage)));
+                receipt = self.draft.take().map(|draft| {
+                    Box::new(notary.sign(draft, self.usage, *reason, *seed, *logits_digest))
+                });
             }
         }
         let event = translate::event(event, self.usage, receipt);

@@ -559,9 +559,10 @@ fn text_of(events: &[Event]) -> String {
 fn verified(channel: &Channel, asked: &Request, events: &[Event]) -> Statement {
     let Some(Event::Finished {
         receipt: Some(receipt),
+        reason,
         seed,
         usage,
-        ..
+        logits_digest,
     }) = events.last()
     else {
         panic!("no receipt: {:?}", events.last())
@@ -581,6 +582,8 @@ fn verified(channel: &Channel, asked: &Request, events: &[Event]) -> Statement {
         seed: *seed,
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
+        finish_reason: *reason,
+        logits_digest: *logits_digest,
     };
     let statement = receipt.verify(&channel.receipt_public_key()).unwrap();
     assert_eq!(*statement, expected);

@@ -418,7 +418,7 @@ fn parameters_out_of_range_are_refused_by_name() {
             logit_bias: logit_bias.to_vec(),
             ..default()
         };
-        let refused = sampling.validate(40);
+        let refused = validate(&sampling, 40);
         refused.map_err(|e| e.to_string())
     };
     for (logit_bias, expected) in [
@@ -458,5 +458,5 @@ fn parameters_out_of_range_are_refused_by_name() {
         presence_penalty: -2.0,
         ..default()
     };
-    assert!(all.validate(VOCAB).is_ok() && default().validate(VOCAB).is_ok());
+    assert!(validate(&all, VOCAB).is_ok() && validate(&default(), VOCAB).is_ok());
 }

@@ -58,7 +58,7 @@ async fn close(server: &Server, sink: &mut Sink, end: End) {
         End::Stopping => (close_code::AWAY, "the CVM is shutting down".into()),
         End::NotAFrame => (close_code::UNSUPPORTED, "frames are binary messages".into()),
         End::Refused(refused) => {
-            server.metrics.refused.add(1);
+            server.metrics.refused.inc();
             let code = match refused {
                 Refused::Busy => close_code::AGAIN,
                 Refused::Handshake | Refused::Frame => close_code::POLICY,
@@ -126,8 +126,8 @@ async fn read(server: &Server, stream: &mut Stream, sender: &FrameSender, moved:
             Err(end) => return end,
         };
         moved.now();
-        server.metrics.frames_in.add(1);
-        server.metrics.bytes_in.add(frame.len() as u64);
+        server.metrics.frames_in.inc();
+        server.metrics.bytes_in.inc_by(frame.len() as u64);
         if let Err(refused) = sender.send(frame.to_vec()).await {
             return End::Refused(refused);
         }
@@ -145,8 +145,8 @@ async fn write(
         let message = tokio::select! {
             frame = receiver.next() => match frame {
                 Some(frame) => {
-                    server.metrics.frames_out.add(1);
-                    server.metrics.bytes_out.add(frame.len() as u64);
+                    server.metrics.frames_out.inc();
+                    server.metrics.bytes_out.inc_by(frame.len() as u64);
                     Message::Binary(frame.into())
                 }
                 None => return End::Refused(Refused::Gone),

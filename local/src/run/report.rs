@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use talaria_host_cvm::{Counters, FinishReason, Masking, Summary};
+use talaria_host_cvm::{Counters, Masking, Summary};
 
 use crate::generate::Outcome;
 use crate::table;
@@ -69,10 +69,7 @@ impl Report {
             prompt_ids: outcome.prompt_ids,
             token_ids: outcome.token_ids,
             text: outcome.text,
-            finish_reason: match outcome.finish_reason {
-                FinishReason::Stop => "stop",
-                FinishReason::Length => "length",
-            },
+            finish_reason: outcome.finish_reason.name(),
             logits_digest: outcome.logits_digest.map(hex::encode),
             payload_sha256: hex::encode(summary.payload_sha256),
             model_digest: hex::encode(summary.model_digest),

@@ -4,7 +4,7 @@
 //! [`ToPayload::Credit`] or [`ToPayload::Cancel`]; the payload answers with [`Event`]s, of which the last, and
 //! no other, [ends](Event::ends) the stream.
 //!
-//! Requests have no `Debug`: they must not get into a log.
+//! Debug output shows nothing of what is asked: it must not get into a log.
 
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -63,9 +63,9 @@ pub struct Request {
 }
 
 /// Where a reply begins.
-#[derive(PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub enum Prompt {
-    /// Continued as it is.
+    /// Continued as it is, with the special tokens that the tokenizer adds to a text.
     Text(String),
     /// Rendered with the checkpoint's chat template; at most [`MAX_CHAT_MESSAGES`].
     #[serde(deserialize_with = "at_most::<_, _, MAX_CHAT_MESSAGES>")]
@@ -75,7 +75,7 @@ pub enum Prompt {
 }
 
 /// A message of a conversation.
-#[derive(PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user` or `assistant`, or whatever else the template knows.
     pub role: String,
@@ -83,24 +83,24 @@ pub struct Message {
     pub content: String,
 }
 
-/// How tokens are chosen; the payload checks ranges.
+/// How tokens are chosen; the payload checks ranges. [`Sampling::default`] is greedy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// 0: greedy.
+    /// Logits are divided by it; 0: greedy.
     pub temperature: f32,
-    /// 0: off.
+    /// Only the k largest logits; 0: off.
     pub top_k: u32,
-    /// 1: off.
+    /// Only the most likely tokens that hold this probability; 1: off.
     pub top_p: f32,
-    /// 0: off.
+    /// Only tokens at least this likely, relative to the likeliest; 0: off.
     pub min_p: f32,
-    /// 1: off.
+    /// Over prompt and reply; 1: off.
     pub repetition_penalty: f32,
-    /// 0: off.
+    /// Subtracted once from every token of the reply; 0: off.
     pub presence_penalty: f32,
-    /// 0: off.
+    /// Subtracted for each time a token is in the reply; 0: off.
     pub frequency_penalty: f32,
-    /// Added to the logits of these tokens before anything else, at most [`MAX_LOGIT_BIAS`].
+    /// Added to the logits of these tokens before anything else; at most [`MAX_LOGIT_BIAS`], each once.
     #[serde(deserialize_with = "at_most::<_, _, MAX_LOGIT_BIAS>")]
     pub logit_bias: Vec<(u32, f32)>,
     /// Same seed, same tokens; none: the payload draws one and tells it.
@@ -120,6 +120,12 @@ impl Sampling {
         logit_bias: Vec::new(),
         seed: None,
     };
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self::GREEDY
+    }
 }
 
 /// From payload to client, about one stream.
@@ -179,11 +185,22 @@ pub struct TokenLogprob {
 
 /// Why a reply is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// A stop token or stop string.
     Stop,
     /// As many tokens as asked for, or the context is full.
     Length,
+}
+
+impl FinishReason {
+    /// `stop` or `length`: OpenAI's words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// Why there is no reply.
@@ -208,6 +225,22 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Of the reply.
     pub completion_tokens: u32,
+}
+
+impl fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Chat(messages) => write!(f, "Chat({} messages)", messages.len()),
+            Self::Ids(ids) => write!(f, "Ids({} tokens)", ids.len()),
+        }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes)", self.content.len())
+    }
 }
 
 impl Request {
@@ -244,6 +277,13 @@ impl Event {
     /// Decodes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChannelError> {
         decode(bytes)
+    }
+}
+
+impl Zeroize for Message {
+    fn zeroize(&mut self) {
+        self.role.zeroize();
+        self.content.zeroize();
     }
 }
 

@@ -404,6 +404,8 @@ fn messages_decode_to_what_was_encoded() {
         seed: 9,
         prompt_tokens: 1,
         completion_tokens: 2,
+        finish_reason: FinishReason::Length,
+        logits_digest: Some([5; 32]),
     };
     let finished = Event::Finished {
         reason: FinishReason::Length,
@@ -494,4 +496,22 @@ proptest! {
         let (client, _) = Initiating::begin(key.public(), drawn(2)).unwrap();
         prop_assert!(client.finish(&message).is_err());
     }
+}
+
+#[test]
+fn debug_output_holds_no_content() {
+    let message = Message {
+        role: "sesame".into(),
+        content: "sesame".into(),
+    };
+    let shown = format!(
+        "{message:?} {:?} {:?} {:?}",
+        Prompt::Text("sesame".into()),
+        Prompt::Chat(vec![message.clone()]),
+        Prompt::Ids(vec![4711])
+    );
+    assert!(
+        !shown.contains("sesame") && !shown.contains("4711"),
+        "{shown}"
+    );
 }

@@ -10,6 +10,8 @@ fn statement() -> Statement {
         seed: 5,
         prompt_tokens: 6,
         completion_tokens: 7,
+        finish_reason: FinishReason::Stop,
+        logits_digest: Some([8; 32]),
     }
 }
 
@@ -19,7 +21,7 @@ fn every_field_is_signed() {
     let public = key.verifying_key().to_bytes();
     let receipt = Receipt::sign(statement(), &key);
     assert_eq!(receipt.verify(&public), Ok(&statement()));
-    let changes: [fn(&mut Statement); 8] = [
+    let changes: [fn(&mut Statement); 11] = [
         |s| s.payload_sha256[31] ^= 1,
         |s| s.model_digest[0] ^= 1,
         |s| s.masking.push('x'),
@@ -28,6 +30,9 @@ fn every_field_is_signed() {
         |s| s.seed ^= 1,
         |s| s.prompt_tokens ^= 1,
         |s| s.completion_tokens ^= 1,
+        |s| s.finish_reason = FinishReason::Length,
+        |s| s.logits_digest = None,
+        |s| s.logits_digest = Some([9; 32]),
     ];
     for change in changes {
         let mut changed = receipt.clone();
@@ -71,5 +76,23 @@ fn a_reply_is_its_tokens_in_order_with_their_texts() {
         &[(1, "a"), (3, "b")],
     ] {
         assert_ne!(digest(other), expected);
+    }
+}
+
+#[test]
+fn json_is_read_as_it_was_written() {
+    let key = SigningKey::from_bytes(&[8; 32]);
+    for logits_digest in [None, Some([9; 32])] {
+        let statement = Statement {
+            logits_digest,
+            ..statement()
+        };
+        let receipt = Receipt::sign(statement, &key);
+        let json = serde_json::to_string(&receipt).unwrap();
+        assert!(json.contains(r#""finish_reason":"stop""#), "{json}");
+        assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), receipt);
+        // Not only from text that can be borrowed.
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::from_value::<Receipt>(value).unwrap(), receipt);
     }
 }
