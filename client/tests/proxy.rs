@@ -3,9 +3,11 @@
 mod cvm;
 mod served;
 
+use std::sync::atomic::Ordering;
+
 use cvm::Script;
 use serde_json::{Value, json};
-use served::{merge, serve};
+use served::{merge, serve, serve_over};
 use talaria_client::answer::{Answer, check};
 use talaria_wire::channel::message::Prompt;
 
@@ -243,5 +245,16 @@ async fn models_health_and_metrics() {
         "talaria_proxy_time_to_first_token_seconds_count 1",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn connections_are_taken_in_turn() {
+    let served = serve_over(Script::default(), None, 2).await;
+    let connections = || served.cvm.seen.connections.load(Ordering::SeqCst);
+    for (asked, expected) in [1, 2, 2, 2].into_iter().enumerate() {
+        let reply = served.chat("hi", json!({})).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert_eq!(connections(), expected, "after {asked} more");
     }
 }

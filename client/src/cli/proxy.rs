@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -22,6 +23,9 @@ pub struct ProxyArgs {
     /// What callers must give as their API key. Without it, only this machine is served, and no web page.
     #[arg(long, value_name = "KEY", env = "TALARIA_PROXY_API_KEY", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub api_key: Option<String>,
+    /// Connections to the service, taken in turn: as many as it has engines use all of them.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub connections: NonZeroUsize,
     /// Name of the model in /v1/models; from its digest if not given.
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,
@@ -39,7 +43,8 @@ pub async fn run(args: &ProxyArgs, err: &mut impl Write) -> Result<(), CommandEr
     let guard = Guard::new(address, args.api_key.clone()).map_err(open)?;
 
     let trust = args.service.trust.load(err)?;
-    let upstream = Upstream::new(args.service.url.clone(), trust, UnixTime::now);
+    let url = args.service.url.clone();
+    let upstream = Upstream::new(url, trust, UnixTime::now, args.connections);
     // Now rather than with the first request: whoever started this should see what is wrong.
     let session = upstream.session().await?;
     let digest = session.verified().claims().model_digest;

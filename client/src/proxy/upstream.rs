@@ -1,5 +1,7 @@
-//! The connection to the payload, made anew when it broke.
+//! Connections to payloads, each made anew when it broke.
 
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use tokio::sync::Mutex;
@@ -7,13 +9,16 @@ use tokio::sync::Mutex;
 use crate::remote::{Address, Opened, RemoteError, Session, Trust};
 use crate::time::UnixTime;
 
-/// A service, what is accepted of it, and the connection to it.
+/// A service, what is accepted of it, and the connections to it.
 pub struct Upstream {
     address: Address,
     trust: Trust,
     /// As of when evidence is verified.
     now: fn() -> UnixTime,
-    current: Mutex<Current>,
+    /// A CVM gives each to the instance of the payload that has the fewest.
+    connections: Vec<Mutex<Current>>,
+    /// Of the connections, modulo their number.
+    turn: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -24,21 +29,28 @@ struct Current {
 }
 
 impl Upstream {
-    /// Connects when it is first needed.
-    pub fn new(address: Address, trust: Trust, now: fn() -> UnixTime) -> Self {
+    /// So many connections, at least one, each made when it is first needed.
+    pub fn new(
+        address: Address,
+        trust: Trust,
+        now: fn() -> UnixTime,
+        connections: NonZeroUsize,
+    ) -> Self {
         Self {
             address,
             trust,
             now,
-            current: Mutex::default(),
+            connections: (0..connections.get()).map(|_| Mutex::default()).collect(),
+            turn: AtomicUsize::new(0),
         }
     }
 
-    /// The connection; a broken one is replaced by one that was verified anew. One attempt at a time: who waits for
-    /// it shares its outcome, so that many callers do not wait for one attempt each.
+    /// The connection whose turn it is; a broken one is replaced by one that was verified anew. One attempt at a time
+    /// for each: who waits for it shares its outcome, so that many callers do not wait for one attempt each.
     pub async fn session(&self) -> Result<Session, RemoteError> {
         let asked = Instant::now();
-        let mut current = self.current.lock().await;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let mut current = self.connections[turn].lock().await;
         if let Some(session) = current.session.as_ref().filter(|session| session.is_on()) {
             return Ok(session.clone());
         }

@@ -44,10 +44,16 @@ impl Response {
 }
 
 pub async fn serve(script: Script, api_key: Option<&str>) -> Served {
+    serve_over(script, api_key, 1).await
+}
+
+pub async fn serve_over(script: Script, api_key: Option<&str>, connections: usize) -> Served {
     let cvm = Cvm::start(script).await;
     let trust = Trust::new(Policy::from_toml(&cvm::policy()).unwrap())
         .dangerous_accept_development_evidence(true);
-    let upstream = Upstream::new(cvm.url.parse().unwrap(), trust, UnixTime::now);
+    let url = cvm.url.parse().unwrap();
+    let connections = connections.try_into().unwrap();
+    let upstream = Upstream::new(url, trust, UnixTime::now, connections);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let guard = Guard::new(address, api_key.map(String::from)).unwrap();
