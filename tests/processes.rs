@@ -120,13 +120,13 @@ fn copy(from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
     });
 }
 
-/// Two GPU hosts and a CVM with development evidence, of a checkpoint of the fixtures.
+/// Two GPU hosts and a CVM with development evidence, of a checkpoint of the fixtures. Links are encrypted.
 pub struct Service {
     /// The CVM.
     pub cvm: Process,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where the GPU hosts listen.
+    /// Where the GPU hosts listen, with their keys.
     pub hosts: Vec<String>,
     /// What GPU hosts recorded, if they were asked to.
     pub records: tempfile::TempDir,
@@ -141,6 +141,7 @@ impl Service {
         let (mut gpu, mut hosts) = (Vec::new(), Vec::new());
         for host in ["1", "2"] {
             let record = records.path().join(host);
+            let key = records.path().join(format!("{host}.key"));
             let arguments = [
                 "serve",
                 "--model",
@@ -151,6 +152,8 @@ impl Service {
                 "cpu",
                 "--record",
                 record.to_str().expect("UTF-8"),
+                "--link-key",
+                key.to_str().expect("UTF-8"),
             ];
             let (process, line) = Process::start("talaria-gpu", &arguments, "ready: ");
             let url = line.split_whitespace().nth(1).expect("a URL");

@@ -308,6 +308,41 @@ fn the_listener_answers_and_refuses_by_http() {
     assert_eq!(statuses, [200, 200, 429]);
 }
 
+#[test]
+fn a_host_with_a_link_key_serves_only_who_knows_it() {
+    let service = Service::start("tiny-llama", &[]);
+    assert!(!service.cvm.printed().contains("not encrypted"));
+    let url = &service.hosts[0];
+    let ask = |url: &str| {
+        let output = std::process::Command::new(program("talaria-local"))
+            .args(["run", "--masking", "dangerous-plaintext", "--gpu", url])
+            .args(["--prompt-ids", "1,2,3", "--max-new-tokens", "2", "--json"])
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), stderr)
+    };
+    let (code, stderr) = ask(url);
+    assert_eq!(code, Some(0), "{stderr}");
+
+    let (key, place) = url
+        .strip_prefix("noise://")
+        .unwrap()
+        .split_once('@')
+        .unwrap();
+    let (code, stderr) = ask(&format!("http://{place}"));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("cannot be reached"), "{stderr}");
+
+    let other = match key.strip_prefix('0') {
+        Some(rest) => format!("1{rest}"),
+        None => format!("0{}", &key[1..]),
+    };
+    let (code, stderr) = ask(&format!("noise://{other}@{place}"));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("--link-key"), "{stderr}");
+}
+
 /// Not timed for a verdict: docs/performance.md has what this prints.
 #[tokio::test(flavor = "multi_thread")]
 async fn first_tokens_come_over_the_channel() {

@@ -62,6 +62,7 @@ impl Cvm {
     ) -> Result<Self, CvmError> {
         config.validate()?;
         let hosts = setup::addresses(&config)?;
+        let exposed = setup::exposed(config.masking, &hosts);
         let served = Served::fetch(&hosts, config.deadlines).await?;
         let (mut crew, blueprint) =
             Crew::assemble(payload, &config, hosts.into(), &served.manifest);
@@ -76,6 +77,7 @@ impl Cvm {
         let memory = minted.then(reserve).transpose()?;
         let engine = &crew.engines[0];
         let mut summary = setup::run(engine, served, &config, payload, &mut progress).await?;
+        summary.leaks += exposed;
         let secrets = crew.engines[0].run(|instance| instance.snapshot()).await?;
         let _ = snapshot.set(secrets);
 

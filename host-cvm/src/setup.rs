@@ -56,7 +56,7 @@ pub struct Summary {
     pub hosts: u32,
     /// The masking with its parameters, as evidence and receipts name it.
     pub masking: String,
-    /// What the masking does not hide, for people; empty if nothing but lengths and timing.
+    /// What masking and links do not hide, for people; empty if nothing but lengths and timing.
     pub leaks: String,
     /// SHA-256 of the payload's `.wasm`.
     pub payload_sha256: [u8; 32],
@@ -88,6 +88,18 @@ pub(crate) fn addresses(config: &CvmConfig) -> Result<Vec<HostAddress>, CvmError
     let parse = |(index, url): (usize, &String)| HostAddress::parse(index, url);
     let parsed: Result<_, _> = config.hosts.iter().enumerate().map(parse).collect();
     parsed.map_err(CvmError::Config)
+}
+
+/// What the links add to what the masking does not hide, for people; empty: nothing.
+pub(crate) fn exposed(masking: Masking, hosts: &[HostAddress]) -> &'static str {
+    let exposed = hosts.iter().filter(|host| host.is_exposed()).count();
+    match masking {
+        Masking::Shares if exposed == hosts.len() => {
+            "links to the GPU hosts are not encrypted: who reads both, this machine's network or its hypervisor, \
+             knows every row. Start talaria-gpu with --link-key and give the noise:// addresses that it prints"
+        }
+        _ => "",
+    }
 }
 
 /// The model that all hosts serve, by their manifests.

@@ -115,6 +115,19 @@ fn bad_use_and_bad_checkpoints_end_with_one_clear_line() {
             2,
             "no address",
         ),
+        (
+            &[
+                "serve",
+                "--model",
+                &good,
+                "--listen",
+                "127.0.0.1:0",
+                "--link-key",
+                "/no/such/key",
+            ],
+            1,
+            "/no/such/key",
+        ),
         (&["serve", "--model", &good], 2, "--listen"),
         (
             &["serve", "--model", &good, "--listen", "h:1", "--fast"],

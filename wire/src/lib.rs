@@ -1,7 +1,7 @@
 //! What travels between machines: the model [`manifest`], its [`digest`], the gRPC service of a GPU
-//! host (feature `grpc`), what a CVM proves about itself (feature `evidence`), and the channel between client
-//! and payload with the receipts that it can bring (feature `channel`). No policy; the keys of a channel are its
-//! only secrets.
+//! host (feature `grpc`) and the encrypted link that may carry it (feature `link`), what a CVM proves about itself
+//! (feature `evidence`), and the channel between client and payload with the receipts that it can bring (feature
+//! `channel`). No policy; the keys of channels and links are its only secrets.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ pub mod channel;
 pub mod digest;
 #[cfg(feature = "evidence")]
 pub mod evidence;
+#[cfg(feature = "link")]
+pub mod link;
 pub mod manifest;
 #[cfg(feature = "channel")]
 pub mod receipt;

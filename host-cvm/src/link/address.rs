@@ -1,12 +1,21 @@
 //! Where a host is, and how a connection to it is made.
 
 use std::error::Error;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
+use talaria_wire::channel::KEY_BYTES;
+use talaria_wire::channel::noise::Drawn;
+use talaria_wire::link::{Secured, initiate};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
+use tower::service_fn;
 
 use super::error::{LinkError, LinkFailure, reason, root_cause};
 
@@ -27,23 +36,33 @@ pub(crate) struct HostAddress {
     /// As configured.
     pub url: Arc<str>,
     endpoint: Endpoint,
+    /// The host's, if the link is encrypted.
+    key: Option<[u8; KEY_BYTES]>,
 }
 
 impl HostAddress {
-    /// Parses `http://host:port` or `unix:/path`; otherwise says what is expected.
+    /// Parses `http://host:port`, `noise://key@host:port` or `unix:/path`; otherwise says what is expected.
     pub fn parse(index: usize, url: &str) -> Result<Self, String> {
-        let advice = || format!("GPU host `{url}`: expected http://HOST:PORT or unix:/PATH");
-        let complete = match url.split_once(':') {
-            Some(("http", rest)) => rest.starts_with("//") && rest.len() > 2,
-            Some(("unix", path)) => path.starts_with('/'),
-            _ => false,
+        let advice = || {
+            format!(
+                "GPU host `{url}`: expected http://HOST:PORT, unix:/PATH, or noise://KEY@HOST:PORT as \
+                 `talaria-gpu serve --link-key` prints it"
+            )
         };
-        if !complete {
-            return Err(advice());
-        }
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| advice())?;
+        let (place, key) = match url.split_once(':') {
+            Some(("http", rest)) if rest.starts_with("//") && rest.len() > 2 => (url.into(), None),
+            Some(("unix", path)) if path.starts_with('/') => (url.into(), None),
+            Some(("noise", rest)) => {
+                let (key, host) = keyed(rest).ok_or_else(advice)?;
+                (format!("http://{host}"), Some(key))
+            }
+            _ => return Err(advice()),
+        };
+        let is_tcp = place.starts_with("http:");
+        let endpoint = Endpoint::from_shared(place).map_err(|_| advice())?;
         let uri = endpoint.uri();
-        if url.starts_with("http:") && (uri.port().is_none() || uri.path() != "/") {
+        let named_user = uri.authority().is_some_and(|a| a.as_str().contains('@'));
+        if is_tcp && (uri.port().is_none() || uri.path() != "/" || named_user) {
             return Err(advice());
         }
         let endpoint = endpoint
@@ -55,7 +74,25 @@ impl HostAddress {
             index,
             url: url.into(),
             endpoint,
+            key,
         })
+    }
+
+    /// Whether a network could read what is sent: not if it is encrypted, and not within this machine.
+    pub fn is_exposed(&self) -> bool {
+        let host = self.endpoint.uri().host().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        self.key.is_none() && self.url.starts_with("http:") && !is_local
+    }
+
+    async fn connect_once(&self) -> Result<Channel, tonic::transport::Error> {
+        let Some(key) = self.key else {
+            return self.endpoint.connect().await;
+        };
+        let secured =
+            service_fn(move |at: Uri| async move { secure(&at, &key).await.map(TokioIo::new) });
+        self.endpoint.connect_with_connector(secured).await
     }
 
     /// Connects, trying again with growing pauses until `until`.
@@ -63,7 +100,7 @@ impl HostAddress {
         let mut pause = FIRST_PAUSE;
         let mut reason = "no answer".to_owned();
         loop {
-            match timeout_at(until, self.endpoint.connect()).await {
+            match timeout_at(until, self.connect_once()).await {
                 Ok(Ok(channel)) => return Ok(channel),
                 Ok(Err(error)) => reason = root_cause(&error),
                 Err(_) => return Err(self.unreachable(&reason)),
@@ -130,9 +167,57 @@ impl HostAddress {
     }
 }
 
+/// `//KEY@HOST:PORT`.
+fn keyed(rest: &str) -> Option<([u8; KEY_BYTES], &str)> {
+    let (digits, host) = rest.strip_prefix("//")?.split_once('@')?;
+    let mut key = [0; KEY_BYTES];
+    hex::decode_to_slice(digits, &mut key).ok()?;
+    (!host.is_empty()).then_some((key, host))
+}
+
+/// Connects to the host, which has to have the secret of the key.
+async fn secure(at: &Uri, key: &[u8; KEY_BYTES]) -> io::Result<Secured<TcpStream>> {
+    // An IPv6 address stands in brackets in a URL, and nowhere else.
+    let host = at.host().unwrap_or_default().trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, at.port_u16().unwrap_or_default())).await?;
+    stream.set_nodelay(true)?;
+    let mut ephemeral = Drawn::default();
+    getrandom::fill(&mut *ephemeral).map_err(io::Error::other)?;
+    initiate(stream, key, ephemeral).await.map_err(|error| {
+        let what = format!(
+            "no encrypted link, {error}: is KEY what `talaria-gpu serve --link-key` printed?"
+        );
+        io::Error::new(error.kind(), what)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+    #[test]
+    fn what_a_network_can_read_is_known() {
+        let exposed = |url: &str| HostAddress::parse(0, url).unwrap().is_exposed();
+        for url in [
+            "http://gpu:1",
+            "http://10.0.0.1:1",
+            "http://[2001:db8::1]:1",
+        ] {
+            assert!(exposed(url), "{url}");
+        }
+        let encrypted = format!("noise://{KEY}@gpu:1");
+        for url in [
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost:1",
+            "unix:/a",
+            &encrypted,
+        ] {
+            assert!(!exposed(url), "{url}");
+        }
+    }
 
     #[test]
     fn addresses() {
@@ -141,6 +226,8 @@ mod tests {
             "http://[::1]:7000",
             "http://gpu:1",
             "unix:/run/gpu",
+            &format!("noise://{KEY}@gpu:7000"),
+            &format!("noise://{KEY}@[::1]:7000"),
         ] {
             HostAddress::parse(0, good).unwrap_or_else(|e| panic!("{e}"));
         }
@@ -153,6 +240,14 @@ mod tests {
             "unix:",
             "unix:run",
             "http://g:1/x",
+            "http://user@g:1",
+            "noise://gpu:7000",
+            "noise://00@gpu:7000",
+            &format!("noise:{KEY}@gpu:7000"),
+            &format!("noise://{KEY}@"),
+            &format!("noise://{KEY}@gpu"),
+            &format!("noise://{KEY}@gpu:1/x"),
+            &format!("noise://{KEY}@user@gpu:1"),
         ];
         for bad in bad {
             let error = HostAddress::parse(0, bad).unwrap_err();

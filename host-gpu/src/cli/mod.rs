@@ -53,6 +53,10 @@ struct Serve {
     /// HOST:PORT, or unix:/path for a Unix socket.
     #[arg(long, value_name = "ADDR")]
     listen: Address,
+    /// Encrypt links to the secret key in this file, which is made if it is not there: over TCP, only callers who
+    /// were given the address that is printed, noise://KEY@HOST:PORT, are served.
+    #[arg(long, value_name = "FILE")]
+    link_key: Option<PathBuf>,
     /// What multiplies; see also `talaria-gpu devices`.
     #[arg(long, value_enum, default_value_t = BackendKind::Auto)]
     backend: BackendKind,

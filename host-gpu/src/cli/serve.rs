@@ -6,7 +6,7 @@ use anyhow::Context;
 use talaria_host_gpu::backend;
 use talaria_host_gpu::record::Recorder;
 use talaria_host_gpu::scheduler::Limits;
-use talaria_host_gpu::server::{self, Address, GpuHost};
+use talaria_host_gpu::server::{self, GpuHost, link};
 use talaria_host_gpu::weights::Model;
 use talaria_wire::digest::ModelDigest;
 use tokio::signal;
@@ -18,12 +18,17 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
     // A taken address is found at once, not after minutes of loading; until then, callers are refused
     // rather than kept waiting.
     drop(runtime.block_on(server::bind(&serve.listen))?);
+    let link_key = serve.link_key.as_deref().map(link::read_or_make);
+    let link_key = link_key.transpose()?.map(Arc::new);
     let (model, digest) = load(&serve)?;
     let host = Arc::new(host(&serve, Arc::clone(&model), digest)?);
     runtime.block_on(async {
         let shutdown = until_signal()?;
-        let listener = server::bind(&serve.listen).await?;
-        announce(&listener.address()?, &serve, &model, digest);
+        let mut listener = server::bind(&serve.listen).await?;
+        if let Some(key) = link_key {
+            listener = listener.secured(key);
+        }
+        announce(&listener.url()?, &serve, &model, digest);
         server::serve(Arc::clone(&host), listener, shutdown).await?;
         anyhow::Ok(())
     })?;
@@ -63,10 +68,10 @@ fn host(serve: &Serve, model: Arc<Model>, digest: ModelDigest) -> anyhow::Result
 }
 
 /// The one line on standard output: scripts wait for it.
-fn announce(address: &Address, serve: &Serve, model: &Model, digest: ModelDigest) {
+fn announce(url: &str, serve: &Serve, model: &Model, digest: ModelDigest) {
     println!(
         "ready: {} serves {} ({}, {}) on {}, digest {digest}",
-        address.url(),
+        url,
         serve.checkpoint.model.display(),
         model.manifest.decoder.model_type,
         model.manifest.weights.name(),

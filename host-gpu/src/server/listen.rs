@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use talaria_wire::channel::noise::StaticKey;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
@@ -61,10 +63,11 @@ impl Address {
 }
 
 /// A bound socket.
-#[derive(Debug)]
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
+    /// TCP, encrypted to a key.
+    Secured(TcpListener, Arc<StaticKey>),
     /// A Unix socket and its file, which goes with it.
     #[cfg(unix)]
     Unix(UnixListener, SocketFile),
@@ -90,13 +93,35 @@ impl Listener {
         }
     }
 
+    /// Takes only callers who know the key. A Unix socket stays as it is: its bytes leave no machine.
+    pub fn secured(self, key: Arc<StaticKey>) -> Self {
+        match self {
+            Self::Tcp(listener) => Self::Secured(listener, key),
+            other => other,
+        }
+    }
+
+    /// As a client is told: [`Address::url`], or `noise://KEY@HOST:PORT`.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn url(&self) -> std::io::Result<String> {
+        let address = self.address()?;
+        Ok(match self {
+            Self::Secured(_, key) => format!("noise://{}@{address}", hex::encode(key.public())),
+            _ => address.url(),
+        })
+    }
+
     /// Where it really listens: with the port that was free.
     ///
     /// # Errors
     /// The operating system's.
     pub fn address(&self) -> std::io::Result<Address> {
         match self {
-            Self::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?.to_string())),
+            Self::Tcp(listener) | Self::Secured(listener, _) => {
+                Ok(Address::Tcp(listener.local_addr()?.to_string()))
+            }
             #[cfg(unix)]
             Self::Unix(_, file) => Ok(Address::Unix(file.0.clone())),
         }

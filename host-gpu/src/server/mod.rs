@@ -1,16 +1,16 @@
-//! The GPU host on a socket: gRPC over HTTP/2, on TCP or a Unix socket.
+//! The GPU host on a socket: gRPC over HTTP/2, on TCP, encrypted TCP or a Unix socket.
 //!
 //! ```text
 //! stream of requests --parse, observe, admit--> scheduler --dispatch--> device
 //!          answers, as they finish <--------------------------------------'
 //! ```
 //!
-//! Rows are masked and products are checked by the caller, so nothing here needs to be secret or
-//! trusted. TLS (to keep a network from reading who computes how much) and vsock are not spoken yet:
-//! both are a matter of [`listen`] alone.
+//! Rows are masked and products are checked by the caller, so nothing here needs to be secret or trusted. What
+//! two hosts of `shares` get must not be read by one party, though, a network for example: [`link`].
 
 pub mod fault;
 pub mod host;
+pub mod link;
 pub mod listen;
 mod running;
 mod service;
@@ -129,6 +129,10 @@ async fn accept(
     match listener {
         Listener::Tcp(listener) => {
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming_shutdown(incoming, stop).await?;
+        }
+        Listener::Secured(listener, key) => {
+            let incoming = link::accept(listener, key);
             router.serve_with_incoming_shutdown(incoming, stop).await?;
         }
         #[cfg(unix)]

@@ -114,17 +114,20 @@ impl Matrix<'_> {
             let count = per_block.min(n - row);
             buffers.fit(count, k, format);
             tensor.read_raw(row * k, count * k, &mut buffers.raw)?;
-            buffers
+            // The first defect, whichever thread is faster: an error is the same every time.
+            let defect = buffers
                 .outputs(k, tensor.float().bytes())
                 .into_par_iter()
                 .enumerate()
-                .try_for_each_init(
+                .map_init(
                     || vec![0.0; k],
                     |values, (i, output)| {
                         let at = (row + i) * k;
                         quantise_output(tensor, &self.gain, at, values, output, format)
                     },
-                )?;
+                )
+                .find_map_first(Result::err);
+            defect.map_or(Ok(()), Err)?;
             visit(&buffers.block(before + row))?;
         }
         Ok(())

@@ -77,24 +77,30 @@ fn largest_of_rows(
     first: usize,
     rows: &[u8],
 ) -> Result<Vec<f32>, LoadError> {
-    let none = || (vec![0.0; n], vec![0.0; n]);
-    rows.par_chunks(n * tensor.float().bytes())
+    // The first that is not finite, whichever thread is faster: an error is the same every time.
+    let none = || (vec![0.0; n], vec![0.0; n], None);
+    let (largest, defect) = rows
+        .par_chunks(n * tensor.float().bytes())
         .enumerate()
-        .try_fold(none, |(mut values, mut largest), (i, row)| {
+        .fold(none, |(mut values, mut largest, defect), (i, row)| {
             tensor.float().decode(row, &mut values);
-            largest_magnitude(&values)
-                .map_err(|c| tensor.not_finite((first + i) * n + c, values[c], ""))?;
+            let found = largest_magnitude(&values).err();
+            let defect = defect.or(found.map(|c| ((first + i) * n + c, values[c])));
             widen(&mut largest, &values);
-            Ok((values, largest))
+            (values, largest, defect)
         })
-        .map(|part| part.map(|(_, largest)| largest))
-        .try_reduce(
-            || vec![0.0; n],
-            |mut largest, other| {
+        .map(|(_, largest, defect)| (largest, defect))
+        .reduce(
+            || (vec![0.0; n], None),
+            |(mut largest, defect), (other, later)| {
                 widen(&mut largest, &other);
-                Ok(largest)
+                (largest, defect.or(later))
             },
-        )
+        );
+    match defect {
+        Some((at, value)) => Err(tensor.not_finite(at, value, "")),
+        None => Ok(largest),
+    }
 }
 
 /// `largest = max(largest, |values|)`, element by element.

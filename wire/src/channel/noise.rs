@@ -19,7 +19,7 @@ use curve25519_dalek::MontgomeryPoint;
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
-use snow::{Builder, HandshakeState};
+use snow::{Builder, HandshakeState, TransportState};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{ChannelError, HANDSHAKE_BYTES, KEY_BYTES, Sealed, TAG_BYTES};
@@ -63,7 +63,16 @@ impl Initiating {
         responder: &[u8; KEY_BYTES],
         ephemeral: Drawn,
     ) -> Result<(Self, [u8; HANDSHAKE_BYTES]), ChannelError> {
-        let builder = builder(ephemeral)?;
+        Self::begin_with(PROLOGUE, responder, ephemeral)
+    }
+
+    /// The same for another protocol over the same handshake.
+    pub(crate) fn begin_with(
+        prologue: &[u8],
+        responder: &[u8; KEY_BYTES],
+        ephemeral: Drawn,
+    ) -> Result<(Self, [u8; HANDSHAKE_BYTES]), ChannelError> {
+        let builder = builder(prologue, ephemeral)?;
         let mut state = builder
             .remote_public_key(responder)
             .and_then(Builder::build_initiator)
@@ -73,12 +82,14 @@ impl Initiating {
     }
 
     /// Takes the answer: only the holder of the secret can have made it.
-    pub fn finish(mut self, answer: &[u8]) -> Result<Sealed, ChannelError> {
+    pub fn finish(self, answer: &[u8]) -> Result<Sealed, ChannelError> {
+        self.into_transport(answer).map(Sealed::new)
+    }
+
+    /// The same, for another protocol.
+    pub(crate) fn into_transport(mut self, answer: &[u8]) -> Result<TransportState, ChannelError> {
         read(&mut self.0, answer)?;
-        self.0
-            .into_transport_mode()
-            .map(Sealed::new)
-            .map_err(failed)
+        self.0.into_transport_mode().map_err(failed)
     }
 }
 
@@ -88,7 +99,18 @@ pub fn respond(
     ephemeral: Drawn,
     message: &[u8],
 ) -> Result<(Sealed, [u8; HANDSHAKE_BYTES]), ChannelError> {
-    let builder = builder(ephemeral)?;
+    let (transport, answer) = respond_with(PROLOGUE, key, ephemeral, message)?;
+    Ok((Sealed::new(transport), answer))
+}
+
+/// The same for another protocol over the same handshake.
+pub(crate) fn respond_with(
+    prologue: &[u8],
+    key: &StaticKey,
+    ephemeral: Drawn,
+    message: &[u8],
+) -> Result<(TransportState, [u8; HANDSHAKE_BYTES]), ChannelError> {
+    let builder = builder(prologue, ephemeral)?;
     let mut state = builder
         .local_private_key(&*key.secret)
         .and_then(Builder::build_responder)
@@ -96,13 +118,13 @@ pub fn respond(
     read(&mut state, message)?;
     let answer = write(&mut state)?;
     let transport = state.into_transport_mode().map_err(failed)?;
-    Ok((Sealed::new(transport), answer))
+    Ok((transport, answer))
 }
 
-fn builder<'a>(ephemeral: Drawn) -> Result<Builder<'a>, ChannelError> {
+fn builder<'a>(prologue: &'a [u8], ephemeral: Drawn) -> Result<Builder<'a>, ChannelError> {
     let protocol = PROTOCOL.parse().map_err(failed)?;
     let builder = Builder::with_resolver(protocol, Box::new(Resolver(ephemeral)));
-    builder.prologue(PROLOGUE).map_err(failed)
+    builder.prologue(prologue).map_err(failed)
 }
 
 fn write(state: &mut HandshakeState) -> Result<[u8; HANDSHAKE_BYTES], ChannelError> {

@@ -405,6 +405,20 @@ fn weights_that_are_not_finite() {
 }
 
 #[test]
+fn of_several_weights_that_are_not_finite_the_first_is_named() {
+    for name in [Q_PROJ, "model.embed_tokens.weight"] {
+        for _ in 0..20 {
+            let mut tiny = Tiny::of("llama", Dtype::F32);
+            let values = &mut tiny.tensor(name).values;
+            for at in [HIDDEN + 5, 2 * HIDDEN, 6 * HIDDEN + 1, 7 * HIDDEN + 7] {
+                values[at] = f32::NAN;
+            }
+            check_tiny(&tiny, &[name, "NaN", "[1, 5]"]);
+        }
+    }
+}
+
+#[test]
 fn product_of_weight_and_gain_that_overflows() {
     let mut tiny = Tiny::of("llama", Dtype::F32);
     tiny.tensor("lm_head.weight").values[2 * HIDDEN + 4] = 1e30;
