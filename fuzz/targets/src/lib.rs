@@ -14,6 +14,7 @@ pub mod channel;
 pub mod chat_template;
 pub mod checkpoint;
 pub mod evidence;
+pub mod link;
 pub mod manifest;
 pub mod message;
 mod parts;
@@ -90,6 +91,7 @@ pub const TARGETS: &[Target] = &[
     target("handshake", channel::handshake, channel::handshake_seeds),
     target("handshake_answer", channel::answer, channel::answer_seeds),
     target("ingest", setup::ingest, setup::ingest_seeds),
+    target("link", link::link, link::seeds),
     target("manifest", manifest::manifest, manifest::seeds),
     target("openai_chat", proxy::chat, proxy::chat_seeds),
     target(
