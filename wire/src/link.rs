@@ -142,7 +142,7 @@ impl Incoming {
     /// Opens a complete record. One that does not open stays, so that nothing after it is ever read.
     fn open(&mut self, transport: &mut TransportState) -> io::Result<()> {
         let record = &self.record[LENGTH_BYTES..self.filled];
-        self.text.resize(MAX_TEXT_BYTES, 0);
+        self.text.resize(record.len().saturating_sub(TAG_BYTES), 0);
         let opened = transport.read_message(record, &mut self.text);
         self.text.truncate(*opened.as_ref().unwrap_or(&0));
         self.taken = 0;
