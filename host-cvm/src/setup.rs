@@ -248,3 +248,25 @@ fn fact(projection: &manifest::Projection) -> ProjectionFact {
         n: projection.n,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_all_links_of_shares_in_plain_are_warned_of() {
+        let encrypted = format!("noise://{}@gpu2:1", "11".repeat(32));
+        let warned = |masking, urls: &[&str]| {
+            let parse = |(index, url): (usize, &&str)| HostAddress::parse(index, url).unwrap();
+            let hosts: Vec<_> = urls.iter().enumerate().map(parse).collect();
+            exposed(masking, &hosts).contains("--link-key")
+        };
+        assert!(warned(Masking::Shares, &["http://gpu1:1", "http://gpu2:1"]));
+        assert!(!warned(Masking::Shares, &["http://gpu1:1", &encrypted]));
+        assert!(!warned(
+            Masking::Shares,
+            &["http://gpu1:1", "http://127.0.0.1:1"]
+        ));
+        assert!(!warned(Masking::ModuleLwe, &["http://gpu1:1"]));
+    }
+}

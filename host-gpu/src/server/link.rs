@@ -52,26 +52,30 @@ pub enum LinkKeyError {
 /// # Errors
 /// What is wrong with the file.
 pub fn read_or_make(file: &Path) -> Result<StaticKey, LinkKeyError> {
-    let failed = |source| LinkKeyError::File {
-        file: file.into(),
-        source,
-    };
     match std::fs::File::open(file) {
         Ok(open) => read(open, file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = drawn().map_err(failed)?;
-            make(file, &secret).map_err(failed)?;
-            Ok(StaticKey::new(secret))
+            let made = drawn().and_then(|secret| {
+                make(file, &secret)?;
+                Ok(StaticKey::new(secret))
+            });
+            made.map_err(|source| LinkKeyError::file(file, source))
         }
-        Err(error) => Err(failed(error)),
+        Err(source) => Err(LinkKeyError::file(file, source)),
+    }
+}
+
+impl LinkKeyError {
+    fn file(file: &Path, source: io::Error) -> Self {
+        Self::File {
+            file: file.into(),
+            source,
+        }
     }
 }
 
 fn read(mut open: std::fs::File, file: &Path) -> Result<StaticKey, LinkKeyError> {
-    let failed = |source| LinkKeyError::File {
-        file: file.into(),
-        source,
-    };
+    let failed = |source| LinkKeyError::file(file, source);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
