@@ -28,9 +28,9 @@ use crate::own_copy::OwnCopy;
 use crate::view::{View, known, truth};
 
 /// Prompts that the attacker sends itself, for attacks that learn.
-pub const OWN_PROMPTS: &str = include_str!("../../prompts/own.txt");
+pub const OWN_PROMPTS: &str = include_str!("../prompts/own.txt");
 /// Prompts that are attacked.
-pub const OTHER_PROMPTS: &str = include_str!("../../prompts/others.txt");
+pub const OTHER_PROMPTS: &str = include_str!("../prompts/others.txt");
 /// Tokens of each reply.
 const REPLY: u32 = 16;
 /// Sides of the game of two prompts: one token each.
