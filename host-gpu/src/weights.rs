@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`config`], [`rope`], [`families`], [`generation`]: what config.json says, and how families differ
+//! * [`rows`]: how a matrix may be stored, whatever the file format
 //! * [`safetensors`], [`checkpoint`]: bounded, positioned reads of single or sharded files
 //! * [`layout`]: which tensors make which projection, in canonical order
 //! * [`quantise`], [`planes`], [`transpose`]: columns to power-of-two fixed point, block by block
@@ -26,6 +27,7 @@ pub mod load;
 pub mod planes;
 pub mod quantise;
 pub mod rope;
+pub mod rows;
 pub mod safetensors;
 pub mod synthetic;
 pub mod text_files;

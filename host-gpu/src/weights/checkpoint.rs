@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use ::safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
 use super::LoadError;
 use super::config::parse;
-use super::safetensors::{Float, TensorFile};
+use super::rows::Rows;
+use super::safetensors::TensorFile;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -18,22 +18,27 @@ const INDEX: &str = "model.safetensors.index.json";
 /// Longest JSON file of a checkpoint (tokenizers aside), in bytes.
 pub(super) const MAX_JSON_BYTES: u64 = 64 << 20;
 
-/// The tensors of a checkpoint.
+/// The tensors of a checkpoint, by the names that Hugging Face gives them.
 pub struct Checkpoint {
-    files: Vec<TensorFile>,
-    /// Index into `files`.
-    tensors: HashMap<String, usize>,
+    tensors: HashMap<String, Entry>,
     /// For messages.
     model_type: String,
+}
+
+/// A tensor of a checkpoint, whatever file format it comes from.
+pub struct Entry {
+    /// Length of each dimension, as the file has it.
+    pub shape: Vec<usize>,
+    /// Its elements, or the name of an element type that is not supported.
+    pub rows: Result<Box<dyn Rows>, String>,
 }
 
 /// A tensor with the shape it should have.
 #[derive(Clone)]
 pub struct Tensor<'a> {
-    file: &'a TensorFile,
-    info: &'a TensorInfo,
     name: String,
-    float: Float,
+    shape: &'a [usize],
+    rows: &'a dyn Rows,
 }
 
 #[derive(Deserialize)]
@@ -42,21 +47,25 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens all files and checks their headers; reads no tensor yet.
+    /// Opens all files of a directory and checks their headers; reads no tensor yet.
     pub fn open(dir: &Path, model_type: &str) -> Result<Self, LoadError> {
         let single = dir.join(SINGLE);
-        let (files, tensors) = if single.is_file() {
+        let tensors = if single.is_file() {
             open_single(&single)?
         } else if let Some(index) = read_optional(&dir.join(INDEX), MAX_JSON_BYTES)? {
             open_shards(dir, parse(INDEX, &index)?)?
         } else {
             return Err(no_weights(dir));
         };
-        Ok(Self {
-            files,
+        Ok(Self::of(tensors, model_type))
+    }
+
+    /// Tensors found by other means.
+    pub fn of(tensors: HashMap<String, Entry>, model_type: &str) -> Self {
+        Self {
             tensors,
             model_type: model_type.into(),
-        })
+        }
     }
 
     /// Whether there is a tensor of this name.
@@ -69,66 +78,65 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// A tensor, which must have this shape and be stored as a plain float.
+    /// A tensor, which must have this shape and be stored in a way that is supported.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
-        let file = self.tensors.get(name).and_then(|i| self.files.get(*i));
-        let (file, info) = file
-            .and_then(|file| Some((file, file.info(name)?)))
-            .ok_or_else(|| LoadError::MissingTensor {
-                tensor: name.into(),
-                model_type: self.model_type.clone(),
-            })?;
-        if info.shape != shape {
+        let missing = || LoadError::MissingTensor {
+            tensor: name.into(),
+            model_type: self.model_type.clone(),
+        };
+        let entry = self.tensors.get(name).ok_or_else(missing)?;
+        if entry.shape != shape {
             return Err(LoadError::Shape {
                 tensor: name.into(),
                 expected: shape.into(),
-                found: info.shape.clone(),
+                found: entry.shape.clone(),
             });
         }
-        let float = Float::of(info.dtype).ok_or_else(|| LoadError::Dtype {
+        let rows = entry.rows.as_ref().map_err(|found| LoadError::Dtype {
             tensor: name.into(),
-            found: info.dtype.to_string(),
+            found: found.clone(),
         })?;
         Ok(Tensor {
-            file,
-            info,
             name: name.into(),
-            float,
+            shape: &entry.shape,
+            rows: rows.as_ref(),
         })
     }
 }
 
-type Opened = (Vec<TensorFile>, HashMap<String, usize>);
+type Entries = HashMap<String, Entry>;
 
-fn open_single(path: &Path) -> Result<Opened, LoadError> {
-    let file = TensorFile::open(path)?;
-    let tensors = file.tensor_names().into_iter().map(|name| (name, 0));
-    let tensors = tensors.collect();
-    Ok((vec![file], tensors))
+fn entry(file: &TensorFile, tensor: &str) -> Option<Entry> {
+    let info = file.info(tensor)?;
+    let rows = file.floats(info).ok_or_else(|| info.dtype.to_string());
+    Some(Entry {
+        shape: info.shape.clone(),
+        rows: rows.map(|rows| Box::new(rows) as Box<dyn Rows>),
+    })
 }
 
-fn open_shards(dir: &Path, index: Index) -> Result<Opened, LoadError> {
-    let mut files: Vec<TensorFile> = Vec::new();
-    let mut by_name = HashMap::new();
+fn open_single(path: &Path) -> Result<Entries, LoadError> {
+    let file = TensorFile::open(path)?;
+    let names = file.tensor_names().into_iter();
+    Ok(names
+        .filter_map(|name| entry(&file, &name).map(|entry| (name, entry)))
+        .collect())
+}
+
+fn open_shards(dir: &Path, index: Index) -> Result<Entries, LoadError> {
+    let mut files: HashMap<String, TensorFile> = HashMap::new();
     let mut tensors = HashMap::new();
     for (tensor, shard) in index.weight_map {
-        let file = match by_name.get(&shard) {
-            Some(file) => *file,
-            None => {
-                files.push(open_shard(dir, &shard)?);
-                by_name.insert(shard, files.len() - 1);
-                files.len() - 1
-            }
-        };
-        if files[file].info(&tensor).is_none() {
-            return Err(LoadError::Header {
-                file: files[file].name().into(),
-                problem: format!("{INDEX} places tensor {tensor} in it, it is not there"),
-            });
+        if !files.contains_key(&shard) {
+            files.insert(shard.clone(), open_shard(dir, &shard)?);
         }
-        tensors.insert(tensor, file);
+        let entry = entry(&files[&shard], &tensor).ok_or_else(|| LoadError::Header {
+            file: files[&shard].name(),
+            problem: format!("{INDEX} places tensor {tensor} in it, it is not there"),
+        })?;
+        tensors.insert(tensor, entry);
     }
-    Ok((files, tensors))
+    Ok(tensors)
 }
 
 /// Opens a shard, which must lie in the checkpoint's own directory.
@@ -185,34 +193,49 @@ impl Tensor<'_> {
         &self.name
     }
 
-    /// Type of its elements.
-    pub fn float(&self) -> Float {
-        self.float
-    }
-
     /// Length of each dimension.
     pub fn shape(&self) -> &[usize] {
-        &self.info.shape
+        self.shape
     }
 
-    /// Elements `first..first + count`, row-major, as stored.
-    pub fn read_raw(
+    /// Elements of a row: the last dimension.
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// How it is stored.
+    pub fn rows(&self) -> &dyn Rows {
+        self.rows
+    }
+
+    /// How many rows make a block of `block_bytes` as stored; two bytes an element at least, so that what
+    /// they decode to stays bounded where elements take a few bits.
+    pub(super) fn rows_per_block(&self, block_bytes: usize) -> usize {
+        let row_bytes = self.rows.row_bytes().max(2 * self.width());
+        (block_bytes / row_bytes).max(1)
+    }
+
+    /// Reads `count` rows as stored, from row `first` on.
+    pub(super) fn read(
         &self,
         first: usize,
         count: usize,
-        buffer: &mut Vec<u8>,
+        raw: &mut Vec<u8>,
     ) -> Result<(), LoadError> {
-        let bytes = self.float.bytes();
-        buffer.resize(count * bytes, 0);
-        self.file.read(self.info, (first * bytes) as u64, buffer)
+        raw.resize(count * self.rows.row_bytes(), 0);
+        self.rows.read(first, raw)
     }
 
     /// All elements, which must be finite; for gains and biases.
     pub fn read_all(&self) -> Result<Vec<f32>, LoadError> {
-        let count = self.info.shape.iter().product();
-        let (mut raw, mut values) = (Vec::new(), vec![0.0; count]);
-        self.read_raw(0, count, &mut raw)?;
-        self.float.decode(&raw, &mut values);
+        let (count, width) = (self.shape.iter().product::<usize>(), self.width());
+        let mut values = vec![0.0; count];
+        let mut raw = Vec::new();
+        self.read(0, count / width.max(1), &mut raw)?;
+        let rows = raw.chunks(self.rows.row_bytes().max(1));
+        for (row, (raw, values)) in rows.zip(values.chunks_mut(width.max(1))).enumerate() {
+            self.rows.decode(row, raw, values);
+        }
         match values.iter().position(|v| !v.is_finite()) {
             Some(at) => Err(self.not_finite(at, values[at], "")),
             None => Ok(values),

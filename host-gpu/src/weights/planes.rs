@@ -109,21 +109,20 @@ impl Matrix<'_> {
         visit: &mut Visit,
     ) -> Result<(), LoadError> {
         let (k, n) = (self.k, tensor.shape().first().copied().unwrap_or(0));
-        let per_block = (budget.block_bytes / (k * tensor.float().bytes())).max(1);
+        let per_block = tensor.rows_per_block(budget.block_bytes);
         for row in (0..n).step_by(per_block) {
             let count = per_block.min(n - row);
             buffers.fit(count, k, format);
-            tensor.read_raw(row * k, count * k, &mut buffers.raw)?;
+            tensor.read(row, count, &mut buffers.raw)?;
             // The first defect, whichever thread is faster: an error is the same every time.
             let defect = buffers
-                .outputs(k, tensor.float().bytes())
+                .outputs(k, tensor.rows().row_bytes())
                 .into_par_iter()
                 .enumerate()
                 .map_init(
                     || vec![0.0; k],
                     |values, (i, output)| {
-                        let at = (row + i) * k;
-                        quantise_output(tensor, &self.gain, at, values, output, format)
+                        quantise_output(tensor, &self.gain, row + i, values, output, format)
                     },
                 )
                 .find_map_first(Result::err);
@@ -160,16 +159,17 @@ impl Matrix<'_> {
     }
 }
 
-/// Folds the gain into one output, finds its exponent and splits it; `at` is its first element.
+/// Folds the gain into output `row` of a tensor, finds its exponent and splits it.
 fn quantise_output(
     tensor: &Tensor,
     gain: &[f32],
-    at: usize,
+    row: usize,
     values: &mut [f32],
     output: Output,
     format: WeightFormat,
 ) -> Result<(), LoadError> {
-    tensor.float().decode(output.raw, values);
+    let at = row * values.len();
+    tensor.rows().decode(row, output.raw, values);
     quantise::largest_magnitude(values).map_err(|i| tensor.not_finite(at + i, values[i], ""))?;
     for (value, gain) in values.iter_mut().zip(gain) {
         *value *= gain;
@@ -195,6 +195,8 @@ struct Output<'b> {
 #[derive(Default)]
 pub(super) struct Buffers {
     pub(super) raw: Vec<u8>,
+    /// Decoded rows of a transposed tensor.
+    pub(super) values: Vec<f32>,
     pub(super) planes: [Vec<i8>; 2],
     pub(super) scales: Vec<Scale>,
 }
@@ -217,10 +219,10 @@ impl Buffers {
     }
 
     /// The buffers cut into outputs of k elements.
-    fn outputs(&mut self, k: usize, element_bytes: usize) -> Vec<Output<'_>> {
+    fn outputs(&mut self, k: usize, row_bytes: usize) -> Vec<Output<'_>> {
         let [hi, lo] = &mut self.planes;
         let mut lo = lo.chunks_mut(k);
-        let raw = self.raw.chunks(k * element_bytes);
+        let raw = self.raw.chunks(row_bytes);
         raw.zip(hi.chunks_mut(k))
             .zip(&mut self.scales)
             .map(|((raw, hi), scale)| Output {

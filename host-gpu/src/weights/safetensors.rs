@@ -1,17 +1,15 @@
-//! One safetensors file: a bounded, validated header, then positioned reads of parts of tensors.
+//! One safetensors file: a bounded, validated header, then positioned reads of rows of tensors.
 //!
-//! Nothing is mapped into memory, so a file that shrinks while it is read is an error, not a signal.
 //! Format: u64 little-endian header length, JSON header, tensor data without gaps.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
 use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
 use super::LoadError;
+use super::rows::{DataFile, Encoding, Stored};
 
 /// Longest header accepted, in bytes; the limit of the format's reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -20,10 +18,7 @@ const LENGTH_BYTES: u64 = 8;
 
 /// An open file whose header agrees with its length.
 pub struct TensorFile {
-    name: String,
-    path: PathBuf,
-    /// Its position is set before every read.
-    file: Mutex<File>,
+    file: Arc<DataFile>,
     /// Offset of the first tensor's first byte.
     data_start: u64,
     metadata: Metadata,
@@ -32,27 +27,22 @@ pub struct TensorFile {
 impl TensorFile {
     /// Opens a file and checks that its tensors cover it exactly, in bounds and without overlap.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let name = path.file_name().unwrap_or_default();
-        let name = name.to_string_lossy().into_owned();
-        let mut file = File::open(path).map_err(LoadError::io(path))?;
-        let found = file.metadata().map_err(LoadError::io(path))?.len();
-        let header = read_header(&name, path, &mut file, found)?;
-        let metadata = parse_header(&name, &header)?;
+        let file = DataFile::open(path)?;
+        let header = read_header(&file)?;
+        let metadata = parse_header(&file.name(), &header)?;
         let data_start = LENGTH_BYTES + header.len() as u64;
         let expected = data_start.saturating_add(metadata.data_len() as u64);
-        check_length(&name, expected, found)?;
+        check_length(&file, expected)?;
         Ok(Self {
-            name,
-            path: path.into(),
-            file: Mutex::new(file),
+            file: Arc::new(file),
             data_start,
             metadata,
         })
     }
 
     /// File name, for messages.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        self.file.name()
     }
 
     /// Names of all tensors.
@@ -65,30 +55,33 @@ impl TensorFile {
         self.metadata.info(tensor)
     }
 
-    /// Reads bytes `start..start + buffer.len()` of a tensor's data; the caller stays inside the tensor.
-    pub fn read(&self, info: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<(), LoadError> {
-        let offset = self.data_start + info.data_offsets.0 as u64 + start;
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(buffer))
-            .map_err(LoadError::io(&self.path))
+    /// A tensor's rows, if its elements are plain floats.
+    pub fn floats(&self, info: &TensorInfo) -> Option<Stored<Float>> {
+        let encoding = Float::of(info.dtype)?;
+        let width = info.shape.last().copied().unwrap_or(1);
+        Some(Stored {
+            file: Arc::clone(&self.file),
+            start: self.data_start + info.data_offsets.0 as u64,
+            row_bytes: width * encoding.bytes(),
+            encoding,
+        })
     }
 }
 
-fn read_header(name: &str, path: &Path, file: &mut File, found: u64) -> Result<Vec<u8>, LoadError> {
+fn read_header(file: &DataFile) -> Result<Vec<u8>, LoadError> {
     let mut length = [0; LENGTH_BYTES as usize];
-    check_length_at_least(name, LENGTH_BYTES, found)?;
-    file.read_exact(&mut length).map_err(LoadError::io(path))?;
+    check_length_at_least(file, LENGTH_BYTES)?;
+    file.read(0, &mut length)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER_BYTES {
         return Err(invalid(
-            name,
+            &file.name(),
             format!("it claims to be {length} bytes long, the most allowed is {MAX_HEADER_BYTES}"),
         ));
     }
-    check_length_at_least(name, LENGTH_BYTES + length, found)?;
+    check_length_at_least(file, LENGTH_BYTES + length)?;
     let mut header = vec![0; length as usize];
-    file.read_exact(&mut header).map_err(LoadError::io(path))?;
+    file.read(LENGTH_BYTES, &mut header)?;
     Ok(header)
 }
 
@@ -97,21 +90,23 @@ fn parse_header(name: &str, header: &[u8]) -> Result<Metadata, LoadError> {
     serde_json::from_slice(header).map_err(|e| invalid(name, e.to_string()))
 }
 
-fn check_length(name: &str, expected: u64, found: u64) -> Result<(), LoadError> {
-    check_length_at_least(name, expected, found)?;
+fn check_length(file: &DataFile, expected: u64) -> Result<(), LoadError> {
+    check_length_at_least(file, expected)?;
+    let found = file.length();
     if found > expected {
         return Err(invalid(
-            name,
+            &file.name(),
             format!("it describes {expected} bytes, the file has {found}"),
         ));
     }
     Ok(())
 }
 
-fn check_length_at_least(name: &str, expected: u64, found: u64) -> Result<(), LoadError> {
+fn check_length_at_least(file: &DataFile, expected: u64) -> Result<(), LoadError> {
+    let found = file.length();
     if found < expected {
         return Err(LoadError::Truncated {
-            file: name.into(),
+            file: file.name(),
             expected,
             found,
         });
@@ -155,9 +150,11 @@ impl Float {
             Float::F32 => 4,
         }
     }
+}
 
-    /// Widens little-endian elements, exactly; `bytes` holds as many as `out`.
-    pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
+impl Encoding for Float {
+    /// Widens little-endian elements, exactly.
+    fn decode(&self, bytes: &[u8], out: &mut [f32]) {
         match self {
             Float::Bf16 => widen::<2>(bytes, out, |b| {
                 f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)

@@ -11,7 +11,7 @@ use super::checkpoint::Tensor;
 use super::planes::{Budget, Buffers, Scale, Visit};
 use super::quantise::{exponent, largest_magnitude, split};
 
-/// Columns gathered side by side: a cache line of bf16.
+/// Columns gathered side by side: two cache lines of f32.
 const TILE: usize = 32;
 /// Rows of a tile turned at a time: 8 KiB of f32.
 const ROWS: usize = 64;
@@ -26,9 +26,9 @@ pub(super) fn quantise(
     let &[k, n] = tensor.shape() else {
         return Ok(());
     };
-    let largest = largest_by_column(tensor, n, budget)?;
-    let per_block = (budget.transposed_bytes / (k * format.planes())).max(1);
     let mut buffers = Buffers::default();
+    let largest = largest_by_column(tensor, n, budget, &mut buffers)?;
+    let per_block = (budget.transposed_bytes / (k * format.planes())).max(1);
     for first in (0..n).step_by(per_block) {
         let count = per_block.min(n - first);
         buffers.fit(count, k, format);
@@ -41,29 +41,41 @@ pub(super) fn quantise(
     Ok(())
 }
 
-/// Calls `f(first row, rows as stored)` for all rows of (k, n), in order.
+/// Calls `f(first row, decoded rows)` for all rows of (k, n), in order.
 fn for_row_blocks(
     tensor: &Tensor,
     budget: Budget,
     raw: &mut Vec<u8>,
-    mut f: impl FnMut(usize, &[u8]) -> Result<(), LoadError>,
+    values: &mut Vec<f32>,
+    mut f: impl FnMut(usize, &[f32]) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
     let &[k, n] = tensor.shape() else {
         return Ok(());
     };
-    let per_block = (budget.block_bytes / (n * tensor.float().bytes())).max(1);
-    for row in (0..k).step_by(per_block) {
-        let rows = per_block.min(k - row);
-        tensor.read_raw(row * n, rows * n, raw)?;
-        f(row, raw)?;
+    let per_block = tensor.rows_per_block(budget.block_bytes);
+    for first in (0..k).step_by(per_block) {
+        let count = per_block.min(k - first);
+        tensor.read(first, count, raw)?;
+        values.resize(count * n, 0.0);
+        (values.par_chunks_mut(n))
+            .zip(raw.par_chunks(tensor.rows().row_bytes()))
+            .enumerate()
+            .for_each(|(i, (values, raw))| tensor.rows().decode(first + i, raw, values));
+        f(first, values)?;
     }
     Ok(())
 }
 
 /// Largest magnitude of every column (n,).
-fn largest_by_column(tensor: &Tensor, n: usize, budget: Budget) -> Result<Vec<f32>, LoadError> {
+fn largest_by_column(
+    tensor: &Tensor,
+    n: usize,
+    budget: Budget,
+    buffers: &mut Buffers,
+) -> Result<Vec<f32>, LoadError> {
     let mut largest = vec![0.0; n];
-    for_row_blocks(tensor, budget, &mut Vec::new(), |first, rows| {
+    let Buffers { raw, values, .. } = buffers;
+    for_row_blocks(tensor, budget, raw, values, |first, rows| {
         let of_block = largest_of_rows(tensor, n, first, rows)?;
         widen(&mut largest, &of_block);
         Ok(())
@@ -75,28 +87,23 @@ fn largest_of_rows(
     tensor: &Tensor,
     n: usize,
     first: usize,
-    rows: &[u8],
+    rows: &[f32],
 ) -> Result<Vec<f32>, LoadError> {
     // The first that is not finite, whichever thread is faster: an error is the same every time.
-    let none = || (vec![0.0; n], vec![0.0; n], None);
+    let none = || (vec![0.0; n], None);
     let (largest, defect) = rows
-        .par_chunks(n * tensor.float().bytes())
+        .par_chunks(n)
         .enumerate()
-        .fold(none, |(mut values, mut largest, defect), (i, row)| {
-            tensor.float().decode(row, &mut values);
-            let found = largest_magnitude(&values).err();
+        .fold(none, |(mut largest, defect), (i, values)| {
+            let found = largest_magnitude(values).err();
             let defect = defect.or(found.map(|c| ((first + i) * n + c, values[c])));
-            widen(&mut largest, &values);
-            (values, largest, defect)
+            widen(&mut largest, values);
+            (largest, defect)
         })
-        .map(|(_, largest, defect)| (largest, defect))
-        .reduce(
-            || (vec![0.0; n], None),
-            |(mut largest, defect), (other, later)| {
-                widen(&mut largest, &other);
-                (largest, defect.or(later))
-            },
-        );
+        .reduce(none, |(mut largest, defect), (other, later)| {
+            widen(&mut largest, &other);
+            (largest, defect.or(later))
+        });
     match defect {
         Some((at, value)) => Err(tensor.not_finite(at, value, "")),
         None => Ok(largest),
@@ -117,15 +124,16 @@ fn gather(
     budget: Budget,
     buffers: &mut Buffers,
 ) -> Result<(), LoadError> {
-    let &[k, _] = tensor.shape() else {
+    let &[k, n] = tensor.shape() else {
         return Ok(());
     };
     let Buffers {
         raw,
+        values,
         planes: [hi, lo],
         scales,
     } = buffers;
-    for_row_blocks(tensor, budget, raw, |row, rows| {
+    for_row_blocks(tensor, budget, raw, values, |row, rows| {
         let mut lo = lo.chunks_mut(TILE * k);
         let tiles: Vec<_> = hi
             .chunks_mut(TILE * k)
@@ -139,7 +147,7 @@ fn gather(
             .collect();
         tiles
             .into_par_iter()
-            .for_each(|mut tile| tile.fill(tensor, row, rows));
+            .for_each(|mut tile| tile.fill([k, n], row, rows));
         Ok(())
     })
 }
@@ -155,24 +163,15 @@ struct Tile<'b> {
 }
 
 impl Tile<'_> {
-    /// Quantises this tile's part of whole rows as stored, the first of which is row `first`.
-    fn fill(&mut self, tensor: &Tensor, first: usize, rows: &[u8]) {
-        let &[k, n] = tensor.shape() else {
-            return;
-        };
-        let (width, bytes) = (self.scales.len(), tensor.float().bytes());
-        let part = self.column * bytes..(self.column + width) * bytes;
-        let row_bytes = n * bytes;
-        let mut row = [0.0; TILE];
+    /// Quantises this tile's part of whole rows of a tensor (k, n), the first of which is row `first`.
+    fn fill(&mut self, [k, n]: [usize; 2], first: usize, rows: &[f32]) {
+        let part = self.column..self.column + self.scales.len();
         let mut columns = [[0.0; ROWS]; TILE];
-        let blocks = rows.chunks(ROWS * row_bytes);
+        let blocks = rows.chunks(ROWS * n);
         for (first, rows) in (first..).step_by(ROWS).zip(blocks) {
-            let count = rows.len() / row_bytes;
-            for (r, stored) in rows.chunks(row_bytes).enumerate() {
-                tensor
-                    .float()
-                    .decode(&stored[part.clone()], &mut row[..width]);
-                for (column, value) in columns.iter_mut().zip(&row) {
+            let count = rows.len() / n;
+            for (r, row) in rows.chunks(n).enumerate() {
+                for (column, value) in columns.iter_mut().zip(&row[part.clone()]) {
                     column[r] = *value;
                 }
             }
