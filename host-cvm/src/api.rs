@@ -36,7 +36,8 @@ use tokio::sync::{Mutex, watch};
 
 use crate::attestation::Attester;
 use crate::cvm::Cvm;
-use crate::sealed::{Keys, Reservation};
+use crate::engine::Reservation;
+use crate::payload::Keys;
 pub use limits::Limits;
 use limits::{Admission, Clients};
 use metrics::Metrics;

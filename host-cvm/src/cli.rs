@@ -12,9 +12,8 @@ use tokio::net::TcpListener;
 
 use crate::api::Server;
 use crate::attestation::{Attester, Endorsements, EvidenceKind};
-use crate::cvm::Cvm;
+use crate::cvm::{Cvm, SetupPhase, SetupProgress};
 use crate::payload::Payload;
-use crate::setup::{SetupPhase, SetupProgress};
 pub use settings::Settings;
 
 /// The confidential VM of Talaria: runs the payload, sends masked rows to GPU hosts, and serves clients whose

@@ -1,22 +1,22 @@
 //! A CVM without its enclosure: payload instances, their links to GPU hosts, sessions.
 
+mod config;
+mod crew;
+mod error;
+mod setup;
+
 use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
 
-use crate::config::{CvmConfig, Masking};
-use crate::counters::Counters;
-use crate::crew::Crew;
-use crate::engine::{EngineHandle, Snapshot};
-use crate::error::CvmError;
-use crate::instance::Blueprint;
-use crate::memory;
-use crate::minter;
-use crate::payload::Payload;
-use crate::public::{PublicMatrices, Source};
-use crate::sealed::Reservation;
-use crate::session::{Request, Session};
-use crate::setup::{self, MaskFacts, Served, SetupProgress, Summary};
+use crate::engine::{EngineHandle, Request, Reservation, Session, Snapshot};
+use crate::masks::{Masking, PublicMatrices, Source, memory, minter};
+use crate::payload::{Blueprint, Counters, Instance, Payload};
+pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
+use crew::Crew;
+pub use error::CvmError;
+use setup::Served;
+pub use setup::{MaskFacts, ProjectionFact, SetupPhase, SetupProgress, Summary};
 
 /// One activation row as the payload knows it and as each GPU host saw it, for demonstrations.
 #[derive(Clone, PartialEq)]
@@ -206,7 +206,7 @@ async fn restored(
     snapshot: Snapshot,
 ) -> Result<EngineHandle, CvmError> {
     let engine = EngineHandle::spawn(index, blueprint, snapshot.clone()).await?;
-    let restore = move |instance: &mut crate::instance::Instance| {
+    let restore = move |instance: &mut Instance| {
         let secrets = snapshot.get().ok_or(CvmError::Stopped)?;
         instance.restore(secrets)
     };

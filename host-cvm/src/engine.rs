@@ -1,6 +1,9 @@
 //! The thread of an engine instance: opens and closes sessions between steps, steps while there are
 //! any, hands events out.
 
+mod sealed;
+mod session;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,11 +12,12 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
-use crate::counters::InstanceCounters;
-use crate::error::CvmError;
-use crate::instance::{Blueprint, Instance};
-use crate::sealed::{Desk, Keys, Reservation, SealedCommand};
-use crate::session::{Event, OpenSession, Request, Session};
+use crate::cvm::CvmError;
+use crate::payload::{Blueprint, Instance, InstanceCounters, Keys};
+use sealed::{Desk, SealedCommand};
+pub use sealed::{FrameReceiver, FrameSender, Reservation, SealedConnection};
+use session::OpenSession;
+pub use session::{Event, FinishReason, Message, Prompt, Request, Sampling, Session};
 
 /// The set-up of the CVM once it is finished; holds the secret check vectors.
 pub(crate) type Snapshot = Arc<OnceLock<Zeroizing<Vec<u8>>>>;

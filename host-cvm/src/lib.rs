@@ -7,57 +7,39 @@
 //!                                     ^ A, R_pub
 //! ```
 //!
-//! * [`payload`](Payload): checks a component's imports and exports, compiles, caches
-//! * [`Cvm`]: set-up, sessions, counters
-//! * [`api`]: clients over HTTP, their frames carried to the payload by `sealed`
-//! * [`attestation`]: evidence from the hardware
+//! Eight rooms:
+//!
 //! * `link`: one stream for each instance and host; bounds everything that a host sends
-//! * `store`, `imports`: all that a guest may touch
+//! * `masks`: the schemes; masks of module-LWE, minted ahead, and what they are minted from
+//! * `payload`: checks a component, compiles it, runs instances of it; all that a guest may touch
+//! * `engine`: the thread of an instance that serves: sessions, or sealed connections of clients
+//! * `cvm`: configuration, set-up, what a program uses
+//! * [`attestation`]: evidence from the hardware
+//! * [`api`]: clients over HTTP, their frames carried to the payload by `engine`
+//! * [`cli`]: the command line of `talaria-cvm`
 //!
 //! Nothing here logs a prompt, a token, a row, a key or a mask.
-
-#[allow(
-    missing_docs,
-    reason = "generated from wit/payload.wit, which documents every item"
-)]
-mod bindings;
 
 pub mod api;
 pub mod attestation;
 pub mod cli;
-mod config;
-mod counters;
-mod crew;
 mod cvm;
 mod engine;
-mod error;
-mod fetch;
-mod imports;
-mod instance;
 mod link;
-mod memory;
-mod minter;
+mod masks;
 mod payload;
-mod pool;
-mod public;
-mod rehearsal;
-mod sealed;
-mod session;
-mod setup;
-mod store;
 
-pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED, Deadlines, Masking, SETUP_FACTOR};
-pub use counters::Counters;
-pub use cvm::{Cvm, Glimpse};
-pub use error::CvmError;
-pub use link::{LinkError, LinkFailure};
-pub use memory::{MaskMemory, free_bytes};
-pub use payload::{Payload, PayloadError};
-pub use public::PublicRowsFrom;
-pub use rehearsal::{Matrix, Part, Rehearsal};
-pub use sealed::{FrameReceiver, FrameSender, Keys, Refused, Reservation, SealedConnection};
-pub use session::{Event, FinishReason, Message, Prompt, Request, Sampling, Session};
-pub use setup::{MaskFacts, ProjectionFact, SetupPhase, SetupProgress, Summary};
+pub use cvm::{
+    Cvm, CvmConfig, CvmError, DEFAULT_PUBLIC_SEED, Glimpse, MaskFacts, ProjectionFact, SetupPhase,
+    SetupProgress, Summary,
+};
+pub use engine::{
+    Event, FinishReason, FrameReceiver, FrameSender, Message, Prompt, Request, Reservation,
+    Sampling, SealedConnection, Session,
+};
+pub use link::{Deadlines, LinkError, LinkFailure, SETUP_FACTOR};
+pub use masks::{MaskMemory, Masking, PublicRowsFrom, free_bytes};
+pub use payload::{Counters, Keys, Matrix, Part, Payload, PayloadError, Refused, Rehearsal};
 pub use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
 
 /// The payload that was built with this crate: the bytes of a component, for [`Payload::load`].

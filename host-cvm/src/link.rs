@@ -6,7 +6,9 @@
 //! taken, every wait ends.
 
 mod address;
+mod deadlines;
 mod error;
+pub(crate) mod fetch;
 mod stream;
 
 use std::sync::Arc;
@@ -23,11 +25,11 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub(crate) use address::HostAddress;
+pub use deadlines::{Deadlines, SETUP_FACTOR};
 pub use error::{LinkError, LinkFailure};
 use stream::Link;
 
-use crate::config::Deadlines;
-use crate::counters::InstanceCounters;
+use crate::payload::InstanceCounters;
 
 /// Bytes of a residue.
 const RESIDUE_BYTES: usize = 4;

@@ -3,7 +3,13 @@
 //! Its hash is what users audit and pin, its import list is its whole interface to the world: both
 //! are facts about the `.wasm`; compiled code is only ever a cache ([`cache`]).
 
+pub(crate) mod bindings;
 mod cache;
+mod counters;
+mod imports;
+mod instance;
+mod rehearsal;
+mod store;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,8 +19,14 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, OptLevel};
 
-use crate::bindings::{self, PayloadPre};
-use crate::store::GuestState;
+use bindings::PayloadPre;
+pub use counters::Counters;
+pub(crate) use counters::InstanceCounters;
+pub(crate) use instance::{Blueprint, Instance};
+pub use instance::{Keys, Refused};
+pub use rehearsal::{Matrix, Part, Rehearsal};
+use store::GuestState;
+pub(crate) use store::MAX_MEMORY_BYTES;
 
 /// Period of the epoch: how late a computation over its deadline is noticed.
 const EPOCH: Duration = Duration::from_millis(10);

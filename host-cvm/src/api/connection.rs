@@ -9,7 +9,8 @@ use talaria_wire::channel::HANDSHAKE_BYTES;
 use tokio::time::{Instant, interval, timeout};
 
 use super::{QUIET, Server};
-use crate::sealed::{FrameReceiver, FrameSender, Refused, Reservation, SealedConnection};
+use crate::engine::{FrameReceiver, FrameSender, Reservation, SealedConnection};
+use crate::payload::Refused;
 
 /// Keeps middle boxes from forgetting a connection.
 const PING: Duration = Duration::from_secs(30);

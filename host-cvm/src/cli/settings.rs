@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::ServeArgs;
 use crate::api::Limits;
 use crate::attestation::EvidenceKind;
-use crate::config::{CvmConfig, DEFAULT_PUBLIC_SEED, Deadlines, Masking};
+use crate::cvm::{CvmConfig, DEFAULT_PUBLIC_SEED};
+use crate::link::Deadlines;
+use crate::masks::Masking;
 use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
 
 /// Longest configuration file, in bytes.

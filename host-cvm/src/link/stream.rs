@@ -15,9 +15,8 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::error::{LinkError, LinkFailure, printable, reason};
-use super::{HostAddress, MESSAGE_OVERHEAD, deadline_ms};
-use crate::config::Deadlines;
-use crate::counters::InstanceCounters;
+use super::{Deadlines, HostAddress, MESSAGE_OVERHEAD, deadline_ms};
+use crate::payload::InstanceCounters;
 
 /// Bytes before each message: compression flag and length.
 const GRPC_FRAME_BYTES: u64 = 5;

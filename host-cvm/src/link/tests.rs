@@ -16,7 +16,6 @@ use tokio_stream::{Stream, iter};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
-use crate::fetch;
 
 const SHAPE: Shape = Shape {
     k: 3,

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
-use crate::counters::InstanceCounters;
+use super::InstanceCounters;
 use crate::link::Links;
-use crate::pool::Pools;
+use crate::masks::Pools;
 
 /// How many epochs (10 ms each) pass at most before a shutdown is seen.
 const EPOCHS_BETWEEN_LOOKS: u64 = 5;
 
-/// State of one instance. Its imports ([`crate::imports`]) reach nothing else.
+/// All that a payload of 32-bit memory can address.
+pub(crate) const MAX_MEMORY_BYTES: u64 = 4 << 30;
+
+/// State of one instance. Its imports ([`super::imports`]) reach nothing else.
 pub(crate) struct GuestState {
     pub links: Links,
     pub pools: Arc<Pools>,
@@ -110,7 +113,7 @@ pub(crate) struct MemoryLimit {
 impl MemoryLimit {
     /// At most `bytes`, and at most what 32-bit memories have.
     pub fn new(bytes: u64) -> Self {
-        let bytes = bytes.min(crate::config::MAX_MEMORY_BYTES);
+        let bytes = bytes.min(MAX_MEMORY_BYTES);
         Self {
             limit: usize::try_from(bytes).unwrap_or(usize::MAX),
             refused: false,

@@ -10,8 +10,7 @@ use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use crate::config::Deadlines;
-use crate::link::{HostAddress, LinkError};
+use super::{Deadlines, HostAddress, LinkError};
 
 /// Largest chunk of manifest or weights that is accepted.
 const MAX_CHUNK_BYTES: usize = 64 << 20;

@@ -4,15 +4,13 @@ use futures_util::future::try_join_all;
 use talaria_arithmetic::module_lwe::Parameters;
 use talaria_wire::manifest::{self, Generation, Manifest, Role, WeightFormat};
 
-use crate::bindings::exports::talaria::payload::setup;
-use crate::config::{CvmConfig, Deadlines, Masking};
+use super::{CvmConfig, CvmError};
 use crate::engine::EngineHandle;
-use crate::error::CvmError;
-use crate::fetch::{self, Weights};
-use crate::link::HostAddress;
-use crate::memory::MaskMemory;
+use crate::link::fetch::{self, Weights};
+use crate::link::{Deadlines, HostAddress};
+use crate::masks::{MaskMemory, Masking, PublicRowsFrom};
 use crate::payload::Payload;
-use crate::public::PublicRowsFrom;
+use crate::payload::bindings::exports::talaria::payload::setup;
 
 /// What set-up is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,17 +195,6 @@ fn options(config: &CvmConfig) -> setup::Options {
         public_seed: config.public_seed.to_vec(),
         expected_digest: config.expected_digest.map(Into::into),
         max_batch_rows: config.max_batch_rows,
-    }
-}
-
-impl From<Masking> for setup::Masking {
-    fn from(masking: Masking) -> Self {
-        match masking {
-            Masking::Shares => Self::Shares,
-            Masking::ModuleLwe => Self::ModuleLwe,
-            Masking::Remo => Self::Remo,
-            Masking::DangerousPlaintext => Self::DangerousPlaintext,
-        }
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::*;
-use crate::config::Deadlines;
-use crate::link::Shape;
+use crate::link::{Deadlines, Shape};
 use crate::payload::tests::payload_that_does;
 
 /// An instance without hosts, and what stops it.

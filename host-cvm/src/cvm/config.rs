@@ -1,113 +1,16 @@
 //! How a CVM is to run.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use talaria_arithmetic::module_lwe::Parameters;
 
-use crate::error::CvmError;
-
-/// All that a payload of 32-bit memory can address.
-pub(crate) const MAX_MEMORY_BYTES: u64 = 4 << 30;
+use super::CvmError;
+use crate::link::Deadlines;
+use crate::masks::Masking;
+use crate::payload::MAX_MEMORY_BYTES;
 
 /// Seed of module-lwe's public polynomials where the deployment chooses none: it stands for itself.
 pub const DEFAULT_PUBLIC_SEED: &[u8; 32] = b"talaria module-lwe: public A, v1";
-
-/// How rows are hidden from the GPU hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Masking {
-    /// Two hosts, additive shares: perfect unless both collude.
-    Shares,
-    /// One host, masks minted ahead: hidden under Module-LWE.
-    ModuleLwe,
-    /// One host, the paper's ReMO: leaks what lies outside the row space of its public matrix.
-    Remo,
-    /// One host that sees every row. For tests and benchmarks.
-    DangerousPlaintext,
-}
-
-impl Masking {
-    /// Every scheme.
-    pub const ALL: [Masking; 4] = [
-        Self::Shares,
-        Self::ModuleLwe,
-        Self::Remo,
-        Self::DangerousPlaintext,
-    ];
-
-    /// Name as on command lines.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Shares => "shares",
-            Self::ModuleLwe => "module-lwe",
-            Self::Remo => "remo",
-            Self::DangerousPlaintext => "dangerous-plaintext",
-        }
-    }
-
-    /// GPU hosts that every row goes to.
-    pub const fn hosts(self) -> usize {
-        match self {
-            Self::Shares => 2,
-            Self::ModuleLwe | Self::Remo | Self::DangerousPlaintext => 1,
-        }
-    }
-
-    /// The scheme that hides everything from `hosts` GPU hosts: from one under Module-LWE.
-    pub const fn default_for(hosts: usize) -> Self {
-        match hosts {
-            1 => Self::ModuleLwe,
-            _ => Self::Shares,
-        }
-    }
-}
-
-impl fmt::Display for Masking {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Masking {
-    type Err = CvmError;
-
-    fn from_str(name: &str) -> Result<Self, CvmError> {
-        let found = Self::ALL.into_iter().find(|masking| masking.name() == name);
-        found.ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            CvmError::Config(format!("unknown masking `{name}`, expected one of {names}"))
-        })
-    }
-}
-
-/// How long what may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Until a GPU host accepts a connection, new attempts included. During set-up a host may be silent for
-    /// three times as long.
-    pub connect: Duration,
-    /// From sending rows to the last host's product, reconnection included; also until a host begins to send
-    /// its weights.
-    pub project: Duration,
-    /// Computation of the payload in one step, waiting for hosts excluded. Set-up calls may compute
-    /// [`SETUP_FACTOR`] times as long.
-    pub step_cpu: Duration,
-}
-
-/// See [`Deadlines::step_cpu`].
-pub const SETUP_FACTOR: u32 = 20;
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            project: Duration::from_secs(120),
-            step_cpu: Duration::from_secs(60),
-        }
-    }
-}
 
 /// How a CVM is to run.
 #[derive(Clone, Debug)]
@@ -204,15 +107,6 @@ fn check(good: bool, message: impl FnOnce() -> String) -> Result<(), CvmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn masking_names_round_trip() {
-        for masking in Masking::ALL {
-            assert_eq!(masking.to_string().parse::<Masking>().unwrap(), masking);
-        }
-        let error = "none".parse::<Masking>().unwrap_err().to_string();
-        assert!(error.contains("dangerous-plaintext"), "{error}");
-    }
 
     #[test]
     fn contradictions_are_refused() {

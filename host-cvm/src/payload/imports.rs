@@ -6,10 +6,10 @@ use std::time::Instant;
 use wasmtime::bail;
 use zeroize::Zeroize;
 
-use crate::bindings::talaria::payload::{mask_supply, weighted};
-use crate::bindings::wasi::random::random;
+use super::bindings::talaria::payload::{mask_supply, weighted};
+use super::bindings::wasi::random::random;
+use super::store::GuestState;
 use crate::link::{LinkError, LinkFailure, RowBody};
-use crate::store::GuestState;
 
 /// Most random bytes a call gets: seeds and check vectors take far less.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;

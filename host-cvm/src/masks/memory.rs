@@ -5,8 +5,8 @@ use std::fmt;
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters, PublicPolynomials};
 
-use crate::error::CvmError;
-use crate::pool::{BATCHES, MaskShape};
+use super::pool::{BATCHES, MaskShape};
+use crate::cvm::CvmError;
 
 /// Bytes of a residue.
 const RESIDUE_BYTES: u64 = 4;

@@ -152,7 +152,7 @@ impl Drop for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::MaskShape;
+    use crate::masks::MaskShape;
     use talaria_arithmetic::module_lwe::Parameters;
 
     fn source() -> Source {

@@ -8,15 +8,13 @@ use std::time::Duration;
 use wasmtime::{Store, Trap};
 use zeroize::Zeroizing;
 
-use crate::bindings;
-use crate::bindings::exports::talaria::payload::{engine, rehearsal, setup};
-use crate::config::SETUP_FACTOR;
-use crate::counters::InstanceCounters;
-use crate::error::CvmError;
-use crate::link::{LinkPlan, Links};
-use crate::payload::Payload;
-use crate::pool::{Lanes, MaskShape, Pools};
-use crate::store::{CallClock, GuestState, MemoryLimit};
+use super::bindings::exports::talaria::payload::{engine, rehearsal, setup};
+use super::store::{CallClock, GuestState, MemoryLimit};
+use super::{InstanceCounters, Payload, bindings};
+use crate::cvm::CvmError;
+use crate::link::{LinkPlan, Links, SETUP_FACTOR};
+use crate::masks::{Lanes, MaskShape, Pools};
+pub use sealed::{Keys, Refused};
 
 /// What every instance of one CVM is made with.
 #[derive(Clone)]

@@ -13,10 +13,9 @@ use std::sync::Arc;
 use talaria_arithmetic::keystream;
 use talaria_arithmetic::module_lwe::{Parameters, PublicPolynomials};
 
+use super::MaskShape;
+use crate::cvm::{CvmError, SetupPhase, SetupProgress};
 use crate::engine::EngineHandle;
-use crate::error::CvmError;
-use crate::pool::MaskShape;
-use crate::setup::{SetupPhase, SetupProgress};
 use cache::{CacheKey, Reader, Writer};
 
 /// Residues of a call for public rows, up or down.

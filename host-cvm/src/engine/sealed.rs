@@ -9,39 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bindings::exports::talaria::payload::channel;
-use crate::engine::{Command, Place};
-use crate::error::CvmError;
-use crate::instance::Instance;
+use super::{Command, Place};
+use crate::cvm::CvmError;
+use crate::payload::{Instance, Keys, Refused};
 
 /// Frames for a client that may wait for its socket. The payload keeps what is beyond.
 const WAITING_FRAMES: usize = 16;
-
-/// Public keys of an engine's payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keys {
-    /// X25519: to it clients connect.
-    pub channel: [u8; 32],
-    /// Ed25519: with it receipts are signed.
-    pub receipt: [u8; 32],
-}
-
-/// Why a client is not served. Fixed texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Too many connections.
-    #[error("the CVM has too many connections: try again later")]
-    Busy,
-    /// The first message is none of this version to this key.
-    #[error("the handshake was refused: verify the evidence anew")]
-    Handshake,
-    /// A frame is not the next one of its connection.
-    #[error("a frame was refused")]
-    Frame,
-    /// The payload ended the connection, or ended itself.
-    #[error("the connection was ended by the payload")]
-    Gone,
-}
 
 /// What a connection asks of its engine.
 pub(crate) enum SealedCommand {
@@ -345,16 +318,5 @@ impl Reservation {
         let command = Command::Sealed(SealedCommand::Open(Box::new(handshake)));
         self.engine.send(command).map_err(|_| Refused::Gone)?;
         answer.await.unwrap_or(Err(Refused::Gone))
-    }
-}
-
-impl From<channel::Refusal> for Refused {
-    fn from(refusal: channel::Refusal) -> Self {
-        match refusal {
-            channel::Refusal::Busy => Self::Busy,
-            channel::Refusal::Handshake => Self::Handshake,
-            channel::Refusal::Frame => Self::Frame,
-            channel::Refusal::Unknown | channel::Refusal::NotBegun => Self::Gone,
-        }
     }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 pub use talaria_wire::channel::message::{FinishReason, Message, Prompt, Sampling};
 use tokio::sync::mpsc;
 
-use crate::bindings::exports::talaria::payload::engine;
-use crate::engine::Command;
-use crate::error::CvmError;
+use super::Command;
+use crate::cvm::CvmError;
+use crate::payload::bindings::exports::talaria::payload::engine;
 
 /// One generation.
 #[derive(Clone, PartialEq)]

@@ -5,12 +5,10 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use crate::counters::InstanceCounters;
+use super::{Batch, Pools, PublicMatrices};
+use crate::cvm::CvmError;
 use crate::engine::spawn_thread;
-use crate::error::CvmError;
-use crate::instance::{Blueprint, Instance};
-use crate::pool::{Batch, Pools};
-use crate::public::PublicMatrices;
+use crate::payload::{Blueprint, Instance, InstanceCounters};
 
 /// Starts a thread with an instance of its own.
 pub(crate) async fn spawn(

@@ -7,14 +7,11 @@ use std::time::Duration;
 use talaria_arithmetic::module_lwe::{LANES, Parameters};
 use tokio::sync::watch;
 
-use crate::bindings::exports::talaria::payload::rehearsal;
-use crate::config::{Deadlines, MAX_MEMORY_BYTES, Masking};
-use crate::counters::InstanceCounters;
-use crate::error::CvmError;
-use crate::instance::{Blueprint, Instance};
-use crate::link::LinkPlan;
-use crate::payload::Payload;
-use crate::pool::{Batch, MaskShape, Pools};
+use super::bindings::exports::talaria::payload::rehearsal;
+use super::{Blueprint, Instance, InstanceCounters, MAX_MEMORY_BYTES, Payload};
+use crate::cvm::CvmError;
+use crate::link::{Deadlines, LinkPlan};
+use crate::masks::{Batch, MaskShape, Masking, Pools};
 
 /// Runs of a part; the median counts.
 const RUNS: usize = 5;

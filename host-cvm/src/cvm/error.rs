@@ -87,7 +87,7 @@ pub enum CvmError {
         /// Name of the parameter set.
         parameters: &'static str,
         /// What it needs.
-        needed: crate::memory::MaskMemory,
+        needed: crate::masks::MaskMemory,
         /// What there is.
         available: String,
         /// What to do.

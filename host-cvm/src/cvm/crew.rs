@@ -7,13 +7,11 @@ use std::thread::JoinHandle;
 use talaria_wire::manifest::Manifest;
 use tokio::sync::watch;
 
-use crate::config::CvmConfig;
-use crate::counters::Counters;
+use super::CvmConfig;
 use crate::engine::EngineHandle;
-use crate::instance::Blueprint;
 use crate::link::{HostAddress, LinkPlan, Shape};
-use crate::payload::Payload;
-use crate::pool::{MaskShape, Pools};
+use crate::masks::{MaskShape, Pools};
+use crate::payload::{Blueprint, Counters, Payload};
 
 /// All instances. Dropping it tells them to stop, and does not wait.
 pub(crate) struct Crew {

@@ -1,9 +1,34 @@
 //! The payload's `channel`: what sealed connections need of an instance.
 
 use super::Instance;
-use crate::bindings::exports::talaria::payload::channel;
-use crate::error::CvmError;
-use crate::sealed::{Keys, Refused};
+use crate::cvm::CvmError;
+use crate::payload::bindings::exports::talaria::payload::channel;
+
+/// Public keys of an engine's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// X25519: to it clients connect.
+    pub channel: [u8; 32],
+    /// Ed25519: with it receipts are signed.
+    pub receipt: [u8; 32],
+}
+
+/// Why a client is not served. Fixed texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Too many connections.
+    #[error("the CVM has too many connections: try again later")]
+    Busy,
+    /// The first message is none of this version to this key.
+    #[error("the handshake was refused: verify the evidence anew")]
+    Handshake,
+    /// A frame is not the next one of its connection.
+    #[error("a frame was refused")]
+    Frame,
+    /// The payload ended the connection, or ended itself.
+    #[error("the connection was ended by the payload")]
+    Gone,
+}
 
 impl Instance {
     pub fn begin_channel(&mut self, payload_sha256: &[u8; 32]) -> Result<Keys, CvmError> {
@@ -67,5 +92,16 @@ impl Instance {
                 .talaria_payload_channel()
                 .call_close(store, connection)
         })
+    }
+}
+
+impl From<channel::Refusal> for Refused {
+    fn from(refusal: channel::Refusal) -> Self {
+        match refusal {
+            channel::Refusal::Busy => Self::Busy,
+            channel::Refusal::Handshake => Self::Handshake,
+            channel::Refusal::Frame => Self::Frame,
+            channel::Refusal::Unknown | channel::Refusal::NotBegun => Self::Gone,
+        }
     }
 }
