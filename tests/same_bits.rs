@@ -58,6 +58,11 @@ async fn every_masking_gives_what_native_code_gives() {
     for masking in Masking::ALL {
         let system = Setup::masked(masking).start(&model_dir(MODEL)).await;
         assert_eq!(digest(&system, &ids).await, expected, "{masking}");
+        // Host and payload mean the same scheme by a name.
+        let summary = system.cvm.summary();
+        let named = summary.masking.split(' ').next();
+        assert_eq!(named, Some(masking.name()));
+        assert_eq!(summary.hosts as usize, masking.hosts());
     }
 }
 

@@ -179,7 +179,7 @@ fn become_ready(ready: Ready) -> Result<setup_export::Summary, String> {
         model_digest: ready.digest.0.to_vec(),
         row_bits: ready.projections.iter().map(|p| p.row_bits).collect(),
         hosts: ready.masking.hosts() as u32,
-        masking: ready.options.masking(),
+        masking: ready.masking.name(),
         leaks: ready.masking.leaks(),
     };
     let serving = Serving::Host(engine);

@@ -9,7 +9,7 @@ use crate::{
     counters::Counters,
     glimpse::GlimpseSlot,
     logprobs::MAX_TOP_LOGPROBS,
-    mask::{Masking, PublicRowsError},
+    mask::{ModuleLwe, PublicRowsError},
     models::{Decoder, Input},
     ops::{Heads, KvCache},
     projection::{ProjectError, Projection, Projector},
@@ -411,7 +411,7 @@ impl Engine {
         &mut self.glimpse
     }
 
-    /// module-LWE: rows of R_pub of a projection, from its host ([`crate::mask::ModuleLwe`]).
+    /// module-LWE: rows of R_pub of a projection, from its host ([`ModuleLwe`]).
     pub fn fetch_public_rows(
         &self,
         projection: u32,
@@ -445,11 +445,9 @@ impl Engine {
         checked.map_err(|error| error.to_string())
     }
 
-    fn module_lwe(&self) -> Result<&crate::mask::ModuleLwe, String> {
-        match &self.ready.masking {
-            Masking::ModuleLwe(masking) => Ok(masking),
-            _ => Err("only module-lwe has public rows outside the payload".into()),
-        }
+    fn module_lwe(&self) -> Result<&ModuleLwe, String> {
+        let masking = self.ready.masking.module_lwe();
+        masking.ok_or_else(|| "only module-lwe has public rows outside the payload".into())
     }
 
     fn projection(&self, index: u32) -> Result<&Projection, String> {

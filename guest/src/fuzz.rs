@@ -110,12 +110,7 @@ impl World for Hosts {
 }
 
 fn scheme() -> impl Strategy<Value = Scheme> {
-    prop::sample::select(vec![
-        Scheme::Shares,
-        Scheme::ModuleLwe,
-        Scheme::Remo,
-        Scheme::DangerousPlaintext,
-    ])
+    prop::sample::select(&Scheme::ALL)
 }
 
 /// A few changes to bytes.
@@ -458,7 +453,7 @@ proptest! {
         static SNAPSHOTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
         let snapshots = SNAPSHOTS.get_or_init(|| {
             let of = |scheme| TestWorld::with_text().ready(scheme).snapshot();
-            [Scheme::Shares, Scheme::ModuleLwe, Scheme::Remo, Scheme::DangerousPlaintext].map(of).into()
+            Scheme::ALL.map(of).into()
         });
         let mut hosts = Hosts::new(TestWorld::new(), seed);
         let within = if everywhere { usize::MAX } else { 700 };

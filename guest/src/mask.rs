@@ -9,27 +9,32 @@
 //!
 //! Rules for all: fresh randomness for each row of each send, from the CVM's generator through ChaCha20;
 //! a send is never built twice from one secret; no branch or index depends on a secret; secrets are
-//! zeroized. [`MaskedRows`] has no constructor outside this module, and [`World::project`] takes nothing
+//! zeroized. A scheme implements `MaskingScheme` ([`scheme`]); nothing else here or elsewhere asks which one it is. [`MaskedRows`] has no constructor outside this module, and [`World::project`] takes nothing
 //! else.
 
 mod minting;
 mod module_lwe;
 mod plaintext;
+mod probe;
 mod remo;
+mod scheme;
 mod shares;
 
 use crate::{
     check::{Checked, Rows, Tampered},
     fixed_point::FixedRows,
     projection::Projection,
-    world::{HostFailure, World},
+    setup::Options,
+    world::World,
 };
+use scheme::MaskingScheme;
 use talaria_arithmetic::{PRIMES, lanes};
 use zeroize::Zeroizing;
 
 pub use minting::{Batch, MintingError};
 pub use module_lwe::{ModuleLwe, PublicRowsError};
-pub use remo::{Remo, RemoError};
+pub use probe::WrongHost;
+pub use scheme::{MaskingError, Scheme};
 
 /// What one host gets.
 pub enum Shipment {
@@ -83,52 +88,73 @@ pub struct MintedMasks {
 pub struct NoMasks(pub String);
 
 /// Masked rows and what takes the mask off their product.
-pub struct Sealed {
+pub struct Masked {
     rows: MaskedRows,
     /// rows x (outputs modulo P1, outputs modulo P2), or empty.
     corrections: Zeroizing<Vec<u32>>,
 }
 
-impl Sealed {
+impl Masked {
     /// What goes to the hosts.
     pub fn rows(&self) -> &MaskedRows {
         &self.rows
     }
 }
 
-/// A masking scheme, ready to use.
-pub enum Masking {
-    /// Two hosts, perfect unless both collude.
-    Shares,
-    /// One host, hidden under Module-LWE.
-    ModuleLwe(ModuleLwe),
-    /// One host, the paper's protocol.
-    Remo(Remo),
-    /// One host, no masking.
-    DangerousPlaintext,
-}
+/// A masking scheme with its options, before anything was sent.
+pub struct Chosen(Box<dyn MaskingScheme>);
 
-impl Masking {
-    /// Hosts that a call goes to.
-    pub fn hosts(&self) -> usize {
-        match self {
-            Masking::Shares => 2,
-            Masking::ModuleLwe(_) | Masking::Remo(_) | Masking::DangerousPlaintext => 1,
-        }
+impl Chosen {
+    /// The scheme that the options name. The error says which option is wrong.
+    pub fn new(options: &Options) -> Result<Self, String> {
+        options.scheme.with(options).map(Self)
     }
 
     /// Whether products are asked for plane by plane.
     pub fn planes_apart(&self) -> bool {
-        matches!(self, Masking::ModuleLwe(_))
+        self.0.planes_apart()
+    }
+
+    /// Takes from the hosts what the scheme needs of them and tries every projection on every host.
+    pub fn set_up(
+        mut self,
+        projections: &[Projection],
+        world: &mut dyn World,
+    ) -> Result<Masking, MaskingError> {
+        self.0.set_up(projections, world)?;
+        Ok(Masking(self.0))
+    }
+
+    /// As if set up with a model of this projection alone: for rehearsals.
+    pub(crate) fn made_up(mut self, projection: &Projection) -> Masking {
+        self.0.make_up(projection);
+        Masking(self.0)
+    }
+}
+
+/// A masking scheme, ready to use.
+pub struct Masking(Box<dyn MaskingScheme>);
+
+impl Masking {
+    /// With its parameters, as evidence and receipts name it: `shares`, `module-lwe 512x5`, `remo 0.5`,
+    /// `dangerous-plaintext`.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Hosts that a call goes to.
+    pub fn hosts(&self) -> usize {
+        self.0.hosts()
     }
 
     /// What a host learns besides lengths and timing; empty if nothing.
     pub fn leaks(&self) -> String {
-        match self {
-            Masking::Shares | Masking::ModuleLwe(_) => String::new(),
-            Masking::Remo(remo) => remo.leaks(),
-            Masking::DangerousPlaintext => plaintext::LEAKS.into(),
-        }
+        self.0.leaks()
+    }
+
+    /// module-LWE, whose R_pub is kept outside the payload; none for every other scheme.
+    pub fn module_lwe(&self) -> Option<&ModuleLwe> {
+        self.0.module_lwe()
     }
 
     /// Masks X (rows,k) with fresh randomness.
@@ -137,23 +163,15 @@ impl Masking {
         projection: &Projection,
         x: &FixedRows,
         world: &mut dyn World,
-    ) -> Result<Sealed, NoMasks> {
-        let (shipments, corrections) = match self {
-            Masking::Shares => (shares::mask(x, world), Zeroizing::default()),
-            Masking::ModuleLwe(_) => module_lwe::mask(projection, x, world)?,
-            Masking::Remo(remo) => remo.mask(projection, x, world),
-            Masking::DangerousPlaintext => (plaintext::mask(x), Zeroizing::default()),
+    ) -> Result<Masked, NoMasks> {
+        let (shipments, corrections) = self.0.hide(projection, x, world)?;
+        let rows = MaskedRows {
+            projection: projection.index,
+            rows: x.rows() as u32,
+            planes_apart: self.0.planes_apart(),
+            shipments,
         };
-        let rows = x.rows() as u32;
-        Ok(Sealed {
-            rows: MaskedRows {
-                projection: projection.index,
-                rows,
-                planes_apart: self.planes_apart(),
-                shipments,
-            },
-            corrections,
-        })
+        Ok(Masked { rows, corrections })
     }
 
     /// Checks the hosts' answers against X (rows,k), over the whole response.
@@ -161,20 +179,14 @@ impl Masking {
         &self,
         projection: &Projection,
         x: &FixedRows,
-        sealed: &Sealed,
+        masked: &Masked,
         answers: Vec<Vec<u32>>,
     ) -> Result<Checked, Tampered> {
-        let against = match &sealed.rows.shipments[..] {
+        let against = match &masked.rows.shipments[..] {
             [Shipment::Residues(sent)] => Rows::Residues(sent),
             _ => Rows::Integers(x),
         };
-        let y = match self {
-            Masking::Shares => shares::combine(answers, projection.outputs)?,
-            Masking::ModuleLwe(_) | Masking::Remo(_) | Masking::DangerousPlaintext => {
-                let [y] = <[_; 1]>::try_from(answers).map_err(|_| Tampered)?;
-                y
-            }
-        };
+        let y = self.0.combine(answers, projection.outputs)?;
         projection.check.check(against, y)
     }
 
@@ -182,91 +194,36 @@ impl Masking {
     pub fn unmask(
         &self,
         projection: &Projection,
-        sealed: Sealed,
+        masked: Masked,
         checked: Checked,
     ) -> Zeroizing<Vec<i64>> {
-        self.products(projection, &sealed, checked.into_residues())
+        self.products(projection, &masked, checked.into_residues())
     }
 
     /// What [`Masking::unmask`] does, on made-up residues, for rehearsals: nothing of it is used.
     pub(crate) fn unmask_rehearsed(
         &self,
         projection: &Projection,
-        sealed: &Sealed,
+        masked: &Masked,
         y: &[u32],
     ) -> Zeroizing<Vec<i64>> {
-        self.products(projection, sealed, y.to_vec())
+        self.products(projection, masked, y.to_vec())
     }
 
     fn products(
         &self,
         projection: &Projection,
-        sealed: &Sealed,
+        masked: &Masked,
         mut y: Vec<u32>,
     ) -> Zeroizing<Vec<i64>> {
         let outputs = projection.outputs;
-        let corrections = sealed.corrections.chunks_exact(outputs);
+        let corrections = masked.corrections.chunks_exact(outputs);
         for (i, (y, correction)) in y.chunks_exact_mut(outputs).zip(corrections).enumerate() {
             lanes::subtract(y, correction, PRIMES[i % 2]);
         }
-        match self {
-            Masking::ModuleLwe(_) => module_lwe::round(projection, &y),
-            _ => integers(&y, projection.n),
-        }
+        self.0.products(projection, &y)
     }
 }
-
-/// The integers of rows x (n modulo P1, n modulo P2).
-fn integers(residues: &[u32], n: usize) -> Zeroizing<Vec<i64>> {
-    let mut out = Zeroizing::new(vec![0; residues.len() / 2]);
-    for (row, out) in residues.chunks_exact(2 * n).zip(out.chunks_exact_mut(n)) {
-        let (r1, r2) = row.split_at(n);
-        lanes::signed_crt(r1, r2, out);
-    }
-    out
-}
-
-/// At set-up: sends random rows through one projection, masked as any other, and checks each host's
-/// answer by itself, so that a host with other weights is known before anything depends on it.
-pub fn probe(
-    masking: &Masking,
-    projection: &Projection,
-    world: &mut dyn World,
-) -> Result<Result<(), WrongHost>, HostFailure> {
-    let mut seed = crate::world::fresh_seed(world);
-    let hosts = masking.hosts();
-    let mut rows = Vec::new();
-    let mut expected = Vec::new();
-    for host in 0..hosts {
-        seed[31] ^= host as u8;
-        rows.push(Shipment::Seed(seed.clone()));
-        expected.push(talaria_arithmetic::keystream::expand_rows(
-            &seed,
-            1,
-            projection.k,
-        ));
-    }
-    let rows = MaskedRows {
-        projection: projection.index,
-        rows: 1,
-        planes_apart: masking.planes_apart(),
-        shipments: rows,
-    };
-    let answers = world.project(&rows)?;
-    for (host, (y, x)) in answers.into_iter().zip(&expected).enumerate() {
-        if projection.check.check(Rows::Residues(x), y).is_err() {
-            return Ok(Err(WrongHost(host as u32 + 1)));
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// A host multiplies with other weights than those streamed at set-up.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "GPU host {0} does not multiply with the weights of this model: check that every host serves the same --model and --weights"
-)]
-pub struct WrongHost(pub u32);
 
 #[cfg(test)]
 mod tests;

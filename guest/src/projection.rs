@@ -163,17 +163,17 @@ impl Projector<'_> {
 
     /// 1 mask, 2 send, 3 check, 4 unmask, 5 back to floats.
     fn call(&mut self, projection: &Projection, x: &FixedRows) -> Result<Vec<f32>, ProjectError> {
-        let sealed = self.masking.mask(projection, x, self.world)?;
-        self.glimpse.look(projection, x, sealed.rows());
+        let masked = self.masking.mask(projection, x, self.world)?;
+        self.glimpse.look(projection, x, masked.rows());
         self.counters.projections += 1;
         self.counters.rows += x.rows() as u64;
-        let answers = self.world.project(sealed.rows())?;
+        let answers = self.world.project(masked.rows())?;
         let checked = self
             .masking
-            .check(projection, x, &sealed, answers)
+            .check(projection, x, &masked, answers)
             .inspect_err(|_| self.world.quarantine(projection.index))?;
         self.counters.checks += 1;
-        let products = self.masking.unmask(projection, sealed, checked);
+        let products = self.masking.unmask(projection, masked, checked);
         Ok(x.dequantise(&products, &projection.column_scales, &projection.bias))
     }
 }

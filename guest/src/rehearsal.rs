@@ -8,9 +8,9 @@ pub use attention::Attention;
 use crate::{
     check::Fold,
     fixed_point::FixedRows,
-    mask::{MaskedRows, Masking, MintedMasks, ModuleLwe, NoMasks, Remo, Sealed},
+    mask::{Chosen, Masked, MaskedRows, Masking, MintedMasks, NoMasks},
     projection::{Measured, Projection},
-    setup::{MAX_BATCH_ROWS, Scheme},
+    setup::{MAX_BATCH_ROWS, Options, Scheme},
     world::{HostFailure, World, fresh_seed},
 };
 use talaria_arithmetic::{exactness::MIN_ROW_BITS, module_lwe::Parameters};
@@ -49,7 +49,7 @@ pub struct Rehearsal {
     masking: Masking,
     projection: Projection,
     x: FixedRows,
-    sealed: Sealed,
+    masked: Masked,
     answers: Vec<Vec<u32>>,
 }
 
@@ -68,26 +68,27 @@ impl Rehearsal {
         if !fits {
             return Err(format!("no rehearsal with {shape:?}"));
         }
-        let projection = projection(scheme, shape, world);
-        let masking = match scheme {
-            Scheme::Shares => Masking::Shares,
-            Scheme::DangerousPlaintext => Masking::DangerousPlaintext,
-            Scheme::ModuleLwe => Masking::ModuleLwe(ModuleLwe {
-                parameters: Parameters::default_set(),
-                public_seed: [0; 32],
-            }),
-            Scheme::Remo => Masking::Remo(Remo::made_up(remo_rank, &projection)),
+        let options = Options {
+            scheme,
+            remo_rank,
+            parameters: Parameters::default_set().name.into(),
+            public_seed: [0; 32],
+            expected_digest: None,
+            max_batch_rows: MAX_BATCH_ROWS,
         };
+        let chosen = Chosen::new(&options)?;
+        let projection = projection(chosen.planes_apart(), shape, world);
+        let masking = chosen.made_up(&projection);
         let x = vec![1; shape.rows as usize * projection.k];
         let x = FixedRows::from_integers(x, projection.k);
-        let sealed = mask(&masking, &projection, &x, world)?;
+        let masked = mask(&masking, &projection, &x, world)?;
         let answer = vec![0; shape.rows as usize * 2 * projection.outputs];
         Ok(Self {
             answers: vec![answer; masking.hosts()],
             masking,
             projection,
             x,
-            sealed,
+            masked,
         })
     }
 
@@ -101,11 +102,11 @@ impl Rehearsal {
                 // Zeros are no product: what counts is the time.
                 let _ = self
                     .masking
-                    .check(projection, &self.x, &self.sealed, answers);
+                    .check(projection, &self.x, &self.masked, answers);
             }
             Part::Unmask => {
                 let masking = &self.masking;
-                let y = masking.unmask_rehearsed(projection, &self.sealed, &self.answers[0]);
+                let y = masking.unmask_rehearsed(projection, &self.masked, &self.answers[0]);
                 drop(
                     self.x
                         .dequantise(&y, &projection.column_scales, &projection.bias),
@@ -117,9 +118,8 @@ impl Rehearsal {
 }
 
 /// With check vectors of zero weights.
-fn projection(scheme: Scheme, shape: Shape, world: &mut dyn World) -> Projection {
-    let apart = scheme == Scheme::ModuleLwe;
-    let outputs = shape.n * if apart { shape.planes } else { 1 };
+fn projection(planes_apart: bool, shape: Shape, world: &mut dyn World) -> Projection {
+    let outputs = shape.n * if planes_apart { shape.planes } else { 1 };
     let fold = Fold::new(&fresh_seed(world), shape.k as usize, outputs as usize);
     let entry = manifest::Projection {
         role: Role::LmHead,
@@ -142,7 +142,7 @@ fn mask(
     projection: &Projection,
     x: &FixedRows,
     world: &mut dyn World,
-) -> Result<Sealed, String> {
+) -> Result<Masked, String> {
     let masked = masking.mask(projection, x, &mut MadeUp { world, projection });
     masked.map_err(|NoMasks(reason)| reason)
 }
@@ -190,12 +190,7 @@ mod tests {
             rows: 3,
         };
         let mut world = TestWorld::new();
-        for scheme in [
-            Scheme::Shares,
-            Scheme::ModuleLwe,
-            Scheme::Remo,
-            Scheme::DangerousPlaintext,
-        ] {
+        for scheme in Scheme::ALL {
             let rehearsal = Rehearsal::new(scheme, 0.5, shape, &mut world).unwrap();
             for part in [Part::Mask, Part::Check, Part::Unmask] {
                 rehearsal.run(part, &mut world).unwrap();

@@ -6,33 +6,19 @@
 
 use crate::{
     check::Fold,
-    mask::{self, Masking, ModuleLwe, Remo},
+    mask::{Chosen, Masking, MaskingError},
     projection::{Measured, Projection, name},
-    world::{HostFailure, World, fresh_seed},
+    world::{World, fresh_seed},
 };
 use serde::{Deserialize, Serialize};
-use talaria_arithmetic::{
-    exactness::{self, MIN_ROW_BITS},
-    module_lwe::Parameters,
-};
+use talaria_arithmetic::exactness::{self, MIN_ROW_BITS};
 use talaria_wire::{
     digest::{ModelDigest, ModelHasher},
     manifest::{Manifest, ManifestError, Role},
 };
 use zeroize::{Zeroize, Zeroizing};
 
-/// Which masking, before it is set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Scheme {
-    /// Two hosts.
-    Shares,
-    /// One host, hidden under Module-LWE.
-    ModuleLwe,
-    /// One host, the paper's.
-    Remo,
-    /// One host, none.
-    DangerousPlaintext,
-}
+pub use crate::mask::Scheme;
 
 /// What the CVM host asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,15 +83,9 @@ pub enum SetupError {
     /// Another instance's set-up does not parse.
     #[error("set-up of another instance does not fit: {0}")]
     Snapshot(String),
-    /// A host failed.
+    /// The masking cannot be set up: a host failed or has other weights, or it does not fit.
     #[error(transparent)]
-    Host(#[from] HostFailure),
-    /// A host has other weights.
-    #[error(transparent)]
-    WrongHost(#[from] mask::WrongHost),
-    /// ReMO's matrices.
-    #[error(transparent)]
-    Remo(mask::RemoError),
+    Masking(#[from] MaskingError),
 }
 
 /// A pass that is under way.
@@ -113,6 +93,7 @@ pub struct Ingest {
     manifest: Manifest,
     manifest_bytes: Vec<u8>,
     options: Options,
+    masking: Chosen,
     hasher: ModelHasher,
     received: u64,
     /// Position in canonical order.
@@ -139,14 +120,14 @@ impl Ingest {
         options: Options,
         world: &mut dyn World,
     ) -> Result<Self, SetupError> {
-        options.validate()?;
+        let masking = options.masking()?;
         let manifest = Manifest::from_bytes(&manifest_bytes)?;
         let keys: Vec<_> = manifest
             .projections
             .iter()
             .map(|_| fresh_seed(world))
             .collect();
-        let fold = options.fold(&manifest, 0, &keys);
+        let fold = fold(&masking, &manifest, 0, &keys);
         let first = &manifest.projections[0];
         Ok(Self {
             hasher: ModelHasher::new(&manifest_bytes),
@@ -154,6 +135,7 @@ impl Ingest {
             manifest,
             manifest_bytes,
             options,
+            masking,
             received: 0,
             at: Place::default(),
             fold,
@@ -192,7 +174,7 @@ impl Ingest {
     fn column_done(&mut self, column: &[u8]) -> Result<(), SetupError> {
         let planes = self.manifest.weights.planes();
         let n = self.manifest.projections[self.at.projection].n as usize;
-        if self.options.scheme.planes_apart() {
+        if self.masking.planes_apart() {
             let output = self.at.plane * n + self.at.column;
             self.fold.column(output, 1, column);
         } else {
@@ -216,9 +198,12 @@ impl Ingest {
             projection: self.at.projection + 1,
             ..Place::default()
         };
-        let next = self
-            .options
-            .fold(&self.manifest, self.at.projection, &self.keys);
+        let next = fold(
+            &self.masking,
+            &self.manifest,
+            self.at.projection,
+            &self.keys,
+        );
         let (check, l1) = core::mem::replace(&mut self.fold, next).finish();
         let bits = match entry.role {
             // One-hot rows: X is 0 or 1.
@@ -258,6 +243,7 @@ impl Ingest {
             self.manifest,
             self.manifest_bytes,
             self.options,
+            self.masking,
             digest,
             self.done,
             world,
@@ -265,68 +251,40 @@ impl Ingest {
     }
 }
 
-impl Scheme {
-    /// Whether products are asked for plane by plane.
-    fn planes_apart(self) -> bool {
-        self == Self::ModuleLwe
+/// The fold of a matrix, an empty one after the last.
+fn fold(
+    masking: &Chosen,
+    manifest: &Manifest,
+    projection: usize,
+    keys: &[Zeroizing<[u8; 32]>],
+) -> Fold {
+    match manifest.projections.get(projection) {
+        Some(entry) => {
+            let outputs = outputs(masking, manifest, entry.n);
+            Fold::new(&keys[projection], entry.k as usize, outputs)
+        }
+        None => Fold::new(&[0; 32], 0, 0),
+    }
+}
+
+/// Outputs of a product of a matrix with n outputs as it is asked for.
+fn outputs(masking: &Chosen, manifest: &Manifest, n: u32) -> usize {
+    match masking.planes_apart() {
+        true => n as usize * manifest.weights.planes(),
+        false => n as usize,
     }
 }
 
 impl Options {
-    /// The fold of a matrix, an empty one after the last.
-    fn fold(&self, manifest: &Manifest, projection: usize, keys: &[Zeroizing<[u8; 32]>]) -> Fold {
-        match manifest.projections.get(projection) {
-            Some(entry) => {
-                let outputs = self.outputs(manifest, entry.n);
-                Fold::new(&keys[projection], entry.k as usize, outputs)
-            }
-            None => Fold::new(&[0; 32], 0, 0),
-        }
-    }
-
-    /// Outputs of a product of a matrix with n outputs as it is asked for.
-    fn outputs(&self, manifest: &Manifest, n: u32) -> usize {
-        match self.scheme.planes_apart() {
-            true => n as usize * manifest.weights.planes(),
-            false => n as usize,
-        }
-    }
-
-    fn parameters(&self) -> Result<&'static Parameters, SetupError> {
-        Parameters::find(&self.parameters).ok_or_else(|| {
-            let found = &self.parameters;
-            SetupError::Option(format!("module-lwe has no parameter set {found:?}"))
-        })
-    }
-
-    /// The masking with its parameters, as evidence and receipts name it: `shares`, `module-lwe 512x5`, `remo 0.5`,
-    /// `dangerous-plaintext`.
-    pub fn masking(&self) -> String {
-        match self.scheme {
-            Scheme::Shares => "shares".into(),
-            Scheme::ModuleLwe => format!("module-lwe {}", self.parameters),
-            Scheme::Remo => format!("remo {}", self.remo_rank),
-            Scheme::DangerousPlaintext => "dangerous-plaintext".into(),
-        }
-    }
-
-    fn validate(&self) -> Result<(), SetupError> {
+    /// The masking they name. Refuses what is out of range.
+    fn masking(&self) -> Result<Chosen, SetupError> {
         if !(1..=MAX_BATCH_ROWS).contains(&self.max_batch_rows) {
             let rows = self.max_batch_rows;
             return Err(SetupError::Option(format!(
                 "max-batch-rows = {rows}, expected 1..={MAX_BATCH_ROWS}"
             )));
         }
-        if self.scheme == Scheme::Remo && !(self.remo_rank > 0.0 && self.remo_rank <= 1.0) {
-            let rank = self.remo_rank;
-            return Err(SetupError::Option(format!(
-                "remo-rank = {rank}, expected a fraction above 0 and at most 1"
-            )));
-        }
-        if self.scheme == Scheme::ModuleLwe {
-            self.parameters()?;
-        }
-        Ok(())
+        Chosen::new(self).map_err(SetupError::Option)
     }
 }
 
@@ -359,6 +317,7 @@ impl Ready {
         manifest: Manifest,
         manifest_bytes: Vec<u8>,
         options: Options,
+        masking: Chosen,
         digest: ModelDigest,
         measured: Vec<Measured>,
         world: &mut dyn World,
@@ -368,23 +327,7 @@ impl Ready {
             .zip(measured)
             .map(|((index, entry), measured)| Projection::new(index, entry, measured))
             .collect();
-        // ReMO checks its host by fetching R_pub, every other scheme by a probe of each matrix.
-        let masking = match options.scheme {
-            Scheme::Shares => Masking::Shares,
-            Scheme::DangerousPlaintext => Masking::DangerousPlaintext,
-            Scheme::ModuleLwe => Masking::ModuleLwe(ModuleLwe {
-                parameters: options.parameters()?,
-                public_seed: options.public_seed,
-            }),
-            Scheme::Remo => Masking::Remo(
-                Remo::set_up(options.remo_rank, &projections, world).map_err(SetupError::Remo)?,
-            ),
-        };
-        if options.scheme != Scheme::Remo {
-            for projection in &projections {
-                mask::probe(&masking, projection, world)??;
-            }
-        }
+        let masking = masking.set_up(&projections, world)?;
         Ok(Self {
             manifest,
             projections,
@@ -417,9 +360,9 @@ impl Ready {
         bytes.zeroize();
         let snapshot = snapshot.map_err(|e| SetupError::Snapshot(e.to_string()))?;
         let manifest = Manifest::from_bytes(&snapshot.manifest)?;
-        snapshot.options.validate()?;
+        let masking = snapshot.options.masking()?;
         let fits = |(p, measured): (&talaria_wire::manifest::Projection, &Measured)| {
-            let outputs = snapshot.options.outputs(&manifest, p.n);
+            let outputs = outputs(&masking, &manifest, p.n);
             measured.check.has_shape(p.k as usize, outputs)
                 && (2..=exactness::MAX_ROW_BITS).contains(&measured.row_bits)
                 && exactness::one_hot_fits(measured.plane_l1)
@@ -440,6 +383,7 @@ impl Ready {
             manifest,
             snapshot.manifest,
             snapshot.options,
+            masking,
             digest,
             snapshot.measured,
             world,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, try_join_all};
 
 use crate::engine::{EngineHandle, Request, Reservation, Session, Snapshot};
-use crate::masks::{Masking, PublicMatrices, Source, memory, minter};
+use crate::masks::{PublicMatrices, Source, memory, minter};
 use crate::payload::{Blueprint, Counters, Instance, Payload};
 pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
 use crew::Crew;
@@ -70,14 +70,14 @@ impl Cvm {
         let snapshot = Snapshot::default();
         let first = EngineHandle::spawn(0, blueprint.clone(), snapshot.clone()).await?;
         crew.engines.push(first);
-        let minted = config.masking == Masking::ModuleLwe;
+        let minted = config.masking.is_minted();
         // Before anything large is fetched: it may not fit.
         let reserve =
             || memory::reserve(config.parameters, crew.pools.shapes(), config.mask_memory);
         let memory = minted.then(reserve).transpose()?;
         let engine = &crew.engines[0];
         let mut summary = setup::run(engine, served, &config, payload, &mut progress).await?;
-        summary.leaks += exposed;
+        summary.leaks += &exposed;
         let secrets = crew.engines[0].run(|instance| instance.snapshot()).await?;
         let _ = snapshot.set(secrets);
 

@@ -124,7 +124,7 @@ pub async fn capture(
 }
 
 async fn start(payload: &Payload, config: CvmConfig) -> Result<Cvm, AdversaryError> {
-    let minted = config.masking == Masking::ModuleLwe;
+    let minted = config.masking.is_minted();
     let cvm = Cvm::start(payload, config, |_| {})
         .await
         .map_err(LocalError::from)?;

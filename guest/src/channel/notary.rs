@@ -32,7 +32,7 @@ impl Notary {
             key: SigningKey::from_bytes(&fresh_seed(world)),
             payload_sha256,
             model_digest: ready.digest.0,
-            masking: ready.options.masking(),
+            masking: ready.masking.name(),
         }
     }
 

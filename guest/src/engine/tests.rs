@@ -7,13 +7,6 @@ use crate::{
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use talaria_wire::channel::message::Logprobs;
 
-const SCHEMES: [Scheme; 4] = [
-    Scheme::Shares,
-    Scheme::ModuleLwe,
-    Scheme::Remo,
-    Scheme::DangerousPlaintext,
-];
-
 /// Named, so that events are the same each time.
 const SEED: u64 = 5;
 
@@ -83,7 +76,7 @@ fn every_scheme_and_every_chunking_gives_the_same_bits() {
             ..
         })
     ));
-    for scheme in SCHEMES {
+    for scheme in Scheme::ALL {
         for rows in [1, 3, 8, 64] {
             assert_eq!(
                 alone(scheme, rows, &prompt, 12),
@@ -333,7 +326,7 @@ fn logprobs_are_of_the_models_own_logits() {
         }
         ids.push(logprobs.chosen.id);
     }
-    for scheme in SCHEMES {
+    for scheme in Scheme::ALL {
         assert_eq!(told(scheme, 3, asked()), replies, "{scheme:?}: same bits");
     }
 }
@@ -452,7 +445,7 @@ fn bad_requests_say_what_to_do() {
 
 #[test]
 fn a_lie_ends_everything_for_good_and_releases_nothing() {
-    for scheme in SCHEMES {
+    for scheme in Scheme::ALL {
         let mut world = TestWorld::new();
         let mut engine = engine(&mut world, scheme, 8);
         engine.open(request(&[1, 2], 50), &mut world).unwrap();

@@ -5,11 +5,15 @@
 //! comes back as `Delta X P + E P + S A P`; the correction takes off `S A P`, rounding takes off `E P`, as
 //! `|E P| <= NOISE_BOUND * plane_l1 < Delta / 2` (talaria-arithmetic, exactness.rs).
 
-use super::{MaskedRows, NoMasks, Shipment, WrongHost};
+use super::{
+    MaskedRows, NoMasks, Shipment, WrongHost,
+    scheme::{Hidden, MaskingScheme},
+};
 use crate::{
     check::Rows,
     fixed_point::FixedRows,
     projection::Projection,
+    setup::Options,
     world::{HostFailure, World},
 };
 use talaria_arithmetic::{PRIMES, keystream, lanes, module_lwe::Parameters, residue::Factor};
@@ -18,9 +22,9 @@ use zeroize::Zeroizing;
 /// The scheme with its public parameters.
 pub struct ModuleLwe {
     /// Ring and rank.
-    pub parameters: &'static Parameters,
+    parameters: &'static Parameters,
     /// Key of A, chosen by the deployment.
-    pub public_seed: [u8; 32],
+    public_seed: [u8; 32],
 }
 
 /// Why rows of R_pub cannot be had.
@@ -45,6 +49,21 @@ pub enum PublicRowsError {
 }
 
 impl ModuleLwe {
+    pub(super) fn new(options: &Options) -> Result<Self, String> {
+        let name = &options.parameters;
+        let parameters = Parameters::find(name);
+        Ok(Self {
+            parameters: parameters
+                .ok_or_else(|| format!("module-lwe has no parameter set {name:?}"))?,
+            public_seed: options.public_seed,
+        })
+    }
+
+    /// Ring and rank.
+    pub fn parameters(&self) -> &'static Parameters {
+        self.parameters
+    }
+
     /// Sends rows of A through a projection: rows of R_pub, each checked, as rows x (outputs modulo P1, then
     /// outputs modulo P2).
     pub fn fetch_public_rows(
@@ -94,59 +113,78 @@ impl ModuleLwe {
     }
 }
 
-/// `Delta X + mask` for fresh masks, and the masks' corrections.
-pub(super) fn mask(
-    projection: &Projection,
-    x: &FixedRows,
-    world: &mut dyn World,
-) -> Result<(Vec<Shipment>, Zeroizing<Vec<u32>>), NoMasks> {
-    let (k, outputs) = (projection.k, projection.outputs);
-    let mut masked = Vec::with_capacity(x.rows() * 2 * k);
-    let mut corrections = Zeroizing::new(Vec::with_capacity(x.rows() * 2 * outputs));
-    while masked.len() < x.rows() * 2 * k {
-        let wanted = x.rows() - masked.len() / (2 * k);
-        let drawn = world
-            .draw(projection.index, wanted as u32)
-            .map_err(NoMasks)?;
-        let rows = drawn.masks.len() / (2 * k);
-        let fits = (1..=wanted).contains(&rows)
-            && drawn.masks.len() == rows * 2 * k
-            && drawn.corrections.len() == rows * 2 * outputs;
-        if !fits {
-            return Err(NoMasks(
-                "minted masks have another shape than the rows".into(),
-            ));
-        }
-        masked.extend_from_slice(&drawn.masks);
-        corrections.extend_from_slice(&drawn.corrections);
+impl MaskingScheme for ModuleLwe {
+    fn name(&self) -> String {
+        format!("module-lwe {}", self.parameters.name)
     }
-    let deltas = PRIMES.map(|p| Factor::new(1 << projection.delta_bits(), p));
-    for (x, masked) in x.iter().zip(masked.chunks_exact_mut(2 * k)) {
-        for (half, delta) in masked.chunks_exact_mut(k).zip(deltas) {
-            lanes::add_scaled(half, x, delta);
-        }
-    }
-    Ok((vec![Shipment::Residues(masked)], corrections))
-}
 
-/// X W (rows,n) from rows x (outputs modulo P1, outputs modulo P2) of `Delta X P + E P` for every plane P,
-/// most significant first.
-pub(super) fn round(projection: &Projection, y: &[u32]) -> Zeroizing<Vec<i64>> {
-    let (n, outputs, bits) = (projection.n, projection.outputs, projection.delta_bits());
-    let mut products = Zeroizing::new(vec![0; y.len() / (2 * outputs) * n]);
-    let half = (1i64 << bits) / 2;
-    let mut scaled = Zeroizing::new(vec![0; n]);
-    for (row, products) in y
-        .chunks_exact(2 * outputs)
-        .zip(products.chunks_exact_mut(n))
-    {
-        let (r1, r2) = row.split_at(outputs);
-        for (r1, r2) in r1.chunks_exact(n).zip(r2.chunks_exact(n)) {
-            lanes::signed_crt(r1, r2, &mut scaled);
-            for (product, scaled) in products.iter_mut().zip(&*scaled) {
-                *product = 256 * *product + ((scaled + half) >> bits);
+    fn leaks(&self) -> String {
+        String::new()
+    }
+
+    fn planes_apart(&self) -> bool {
+        true
+    }
+
+    fn module_lwe(&self) -> Option<&ModuleLwe> {
+        Some(self)
+    }
+
+    /// `Delta X + mask` for fresh masks, and the masks' corrections.
+    fn hide(
+        &self,
+        projection: &Projection,
+        x: &FixedRows,
+        world: &mut dyn World,
+    ) -> Result<Hidden, NoMasks> {
+        let (k, outputs) = (projection.k, projection.outputs);
+        let mut masked = Vec::with_capacity(x.rows() * 2 * k);
+        let mut corrections = Zeroizing::new(Vec::with_capacity(x.rows() * 2 * outputs));
+        while masked.len() < x.rows() * 2 * k {
+            let wanted = x.rows() - masked.len() / (2 * k);
+            let drawn = world
+                .draw(projection.index, wanted as u32)
+                .map_err(NoMasks)?;
+            let rows = drawn.masks.len() / (2 * k);
+            let fits = (1..=wanted).contains(&rows)
+                && drawn.masks.len() == rows * 2 * k
+                && drawn.corrections.len() == rows * 2 * outputs;
+            if !fits {
+                return Err(NoMasks(
+                    "minted masks have another shape than the rows".into(),
+                ));
+            }
+            masked.extend_from_slice(&drawn.masks);
+            corrections.extend_from_slice(&drawn.corrections);
+        }
+        let deltas = PRIMES.map(|p| Factor::new(1 << projection.delta_bits(), p));
+        for (x, masked) in x.iter().zip(masked.chunks_exact_mut(2 * k)) {
+            for (half, delta) in masked.chunks_exact_mut(k).zip(deltas) {
+                lanes::add_scaled(half, x, delta);
             }
         }
+        Ok((vec![Shipment::Residues(masked)], corrections))
     }
-    products
+
+    /// X W (rows,n) from rows x (outputs modulo P1, outputs modulo P2) of `Delta X P + E P` for every plane P,
+    /// most significant first.
+    fn products(&self, projection: &Projection, y: &[u32]) -> Zeroizing<Vec<i64>> {
+        let (n, outputs, bits) = (projection.n, projection.outputs, projection.delta_bits());
+        let mut products = Zeroizing::new(vec![0; y.len() / (2 * outputs) * n]);
+        let half = (1i64 << bits) / 2;
+        let mut scaled = Zeroizing::new(vec![0; n]);
+        for (row, products) in y
+            .chunks_exact(2 * outputs)
+            .zip(products.chunks_exact_mut(n))
+        {
+            let (r1, r2) = row.split_at(outputs);
+            for (r1, r2) in r1.chunks_exact(n).zip(r2.chunks_exact(n)) {
+                lanes::signed_crt(r1, r2, &mut scaled);
+                for (product, scaled) in products.iter_mut().zip(&*scaled) {
+                    *product = 256 * *product + ((scaled + half) >> bits);
+                }
+            }
+        }
+        products
+    }
 }

@@ -4,12 +4,16 @@
 //! It hides only what lies in the row space of M_pub: whoever projects onto the other k - m dimensions gets
 //! X there. It is here as the paper's protocol and as a baseline.
 
-use super::{MaskedRows, Shipment};
+use super::{
+    MaskedRows, NoMasks, Shipment, WrongHost,
+    scheme::{Hidden, MaskingError, MaskingScheme},
+};
 use crate::{
     check::Rows,
     fixed_point::FixedRows,
     projection::Projection,
-    world::{HostFailure, World, fresh_seed},
+    setup::Options,
+    world::{World, fresh_seed},
 };
 use talaria_arithmetic::{PRIMES, keystream, residue};
 use zeroize::Zeroizing;
@@ -20,36 +24,14 @@ const M_PUB_SEED: [u8; 32] = *b"talaria remo: public rows, v1...";
 /// Rows of M_pub projected in one call at set-up.
 const SETUP_ROWS: usize = 32;
 
-/// Why ReMO cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoError {
-    /// A host failed.
-    #[error(transparent)]
-    Host(#[from] HostFailure),
-    /// R_pub came back wrong.
-    #[error(transparent)]
-    WrongHost(#[from] super::WrongHost),
-    /// Too large for one instance.
-    #[error(
-        "remo of rank {rank} needs {needed} MB for M_pub and R_pub, an instance has {limit}: lower --remo-rank or use shares"
-    )]
-    Memory {
-        /// Fraction of k.
-        rank: f32,
-        /// Megabytes needed.
-        needed: u64,
-        /// Megabytes there are.
-        limit: u64,
-    },
-}
-
 /// Bytes of M_pub and R_pub that fit an instance of 4 GiB beside caches and rows.
 const MEMORY_LIMIT: u64 = 3 << 29;
 
 /// Public matrices of every projection.
-pub struct Remo {
+pub(super) struct Remo {
+    /// m / k; m is at least 1 and, for the one-hot embedding, at most `hidden_size`.
     rank: f32,
-    /// For each projection: m, M_pub as m x (k modulo P1, k modulo P2), R_pub as m x (n modulo P1, n modulo P2).
+    /// For each projection, once set up: m, M_pub as m x (k modulo P1, k modulo P2), R_pub as m x (n modulo P1, n modulo P2).
     matrices: Vec<PublicRows>,
 }
 
@@ -60,50 +42,26 @@ struct PublicRows {
 }
 
 impl Remo {
-    /// Projects the rows of M_pub for every projection and checks each product.
-    ///
-    /// `rank` is m / k; m is at least 1 and, for the one-hot embedding, at most `hidden_size`.
-    pub fn set_up(
-        rank: f32,
-        projections: &[Projection],
-        world: &mut dyn World,
-    ) -> Result<Self, RemoError> {
-        let words: u64 = projections
-            .iter()
-            .map(|p| (rows_of(rank, p) * (p.k + p.n) * 2) as u64)
-            .sum();
-        if words * 4 > MEMORY_LIMIT {
-            let (needed, limit) = ((words * 4) >> 20, MEMORY_LIMIT >> 20);
-            return Err(RemoError::Memory {
+    pub(super) fn new(options: &Options) -> Result<Self, String> {
+        let rank = options.remo_rank;
+        match rank > 0.0 && rank <= 1.0 {
+            true => Ok(Self {
                 rank,
-                needed,
-                limit,
-            });
-        }
-        let matrices = projections
-            .iter()
-            .map(|p| PublicRows::fetch(rows_of(rank, p), p, world));
-        Ok(Self {
-            rank,
-            matrices: matrices.collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// Public rows of zeros for one projection, for rehearsals.
-    pub(crate) fn made_up(rank: f32, projection: &Projection) -> Self {
-        let m = rows_of(rank, projection);
-        Self {
-            rank,
-            matrices: vec![PublicRows {
-                m,
-                m_pub: vec![0; m * 2 * projection.k],
-                r_pub: vec![0; m * 2 * projection.n],
-            }],
+                matrices: Vec::new(),
+            }),
+            false => Err(format!(
+                "remo-rank = {rank}, expected a fraction above 0 and at most 1"
+            )),
         }
     }
+}
 
-    /// For people: what a host learns.
-    pub(super) fn leaks(&self) -> String {
+impl MaskingScheme for Remo {
+    fn name(&self) -> String {
+        format!("remo {}", self.rank)
+    }
+
+    fn leaks(&self) -> String {
         format!(
             "remo of rank {} k hides only the row space of its public matrices: the GPU host sees the other {:.0} % of every activation's dimensions in the clear, and can read every token of prompt and reply from the embedding's one-hot rows. Use shares with two hosts to hide them.",
             self.rank,
@@ -111,12 +69,45 @@ impl Remo {
         )
     }
 
-    pub(super) fn mask(
+    /// Projects the rows of M_pub for every projection and checks each product: the host needs no probe besides.
+    fn set_up(
+        &mut self,
+        projections: &[Projection],
+        world: &mut dyn World,
+    ) -> Result<(), MaskingError> {
+        let rank = self.rank;
+        let words: u64 = projections
+            .iter()
+            .map(|p| (rows_of(rank, p) * (p.k + p.n) * 2) as u64)
+            .sum();
+        if words * 4 > MEMORY_LIMIT {
+            let (needed, limit) = ((words * 4) >> 20, MEMORY_LIMIT >> 20);
+            return Err(MaskingError::Scheme(format!(
+                "remo of rank {rank} needs {needed} MB for M_pub and R_pub, an instance has {limit}: lower \
+                 --remo-rank or use shares"
+            )));
+        }
+        let fetch = |p| PublicRows::fetch(rows_of(rank, p), p, world);
+        self.matrices = projections.iter().map(fetch).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Public rows of zeros.
+    fn make_up(&mut self, projection: &Projection) {
+        let m = rows_of(self.rank, projection);
+        self.matrices = vec![PublicRows {
+            m,
+            m_pub: vec![0; m * 2 * projection.k],
+            r_pub: vec![0; m * 2 * projection.n],
+        }];
+    }
+
+    fn hide(
         &self,
         projection: &Projection,
         x: &FixedRows,
         world: &mut dyn World,
-    ) -> (Vec<Shipment>, Zeroizing<Vec<u32>>) {
+    ) -> Result<Hidden, NoMasks> {
         let (k, n) = (projection.k, projection.n);
         let public = &self.matrices[projection.index as usize];
         let mut masked = x.residues();
@@ -135,7 +126,7 @@ impl Remo {
             }
             corrections.extend_from_slice(&combination(&m_pvt, &public.r_pub, n));
         }
-        (vec![Shipment::Residues(masked)], corrections)
+        Ok((vec![Shipment::Residues(masked)], corrections))
     }
 }
 
@@ -146,7 +137,11 @@ fn rows_of(rank: f32, p: &Projection) -> usize {
 }
 
 impl PublicRows {
-    fn fetch(m: usize, projection: &Projection, world: &mut dyn World) -> Result<Self, RemoError> {
+    fn fetch(
+        m: usize,
+        projection: &Projection,
+        world: &mut dyn World,
+    ) -> Result<Self, MaskingError> {
         let (k, n) = (projection.k, projection.n);
         let m_pub = keystream::expand_rows(&M_PUB_SEED, m, k);
         let mut r_pub = Vec::with_capacity(m * 2 * n);
@@ -159,7 +154,7 @@ impl PublicRows {
             };
             let y = world.project(&sent)?.pop().unwrap_or_default();
             let checked = projection.check.check(Rows::Residues(rows), y);
-            r_pub.extend(checked.map_err(|_| super::WrongHost(1))?.into_residues());
+            r_pub.extend(checked.map_err(|_| WrongHost(1))?.into_residues());
         }
         Ok(Self { m, m_pub, r_pub })
     }

@@ -1,14 +1,7 @@
 use super::*;
-use crate::{setup::Scheme, testing::TestWorld};
+use crate::testing::TestWorld;
 use proptest::prelude::*;
 use talaria_arithmetic::residue;
-
-const SCHEMES: [Scheme; 4] = [
-    Scheme::Shares,
-    Scheme::ModuleLwe,
-    Scheme::Remo,
-    Scheme::DangerousPlaintext,
-];
 
 fn rows(count: usize, k: usize) -> FixedRows {
     let x: Vec<f32> = (0..count * k).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -23,13 +16,13 @@ fn round_trip(
     x: &FixedRows,
 ) -> Vec<i64> {
     let projection = &ready.projections[at];
-    let sealed = ready.masking.mask(projection, x, world).unwrap();
-    let answers = world.project(sealed.rows()).unwrap();
+    let masked = ready.masking.mask(projection, x, world).unwrap();
+    let answers = world.project(masked.rows()).unwrap();
     let checked = ready
         .masking
-        .check(projection, x, &sealed, answers)
+        .check(projection, x, &masked, answers)
         .unwrap();
-    ready.masking.unmask(projection, sealed, checked).to_vec()
+    ready.masking.unmask(projection, masked, checked).to_vec()
 }
 
 /// X W by definition.
@@ -48,7 +41,7 @@ fn plain(world: &TestWorld, at: usize, x: &FixedRows) -> Vec<i64> {
 
 #[test]
 fn every_scheme_gives_the_plain_product() {
-    for scheme in SCHEMES {
+    for scheme in Scheme::ALL {
         let mut world = TestWorld::new();
         let ready = world.ready(scheme);
         for at in [1, 2, 4, 9] {
@@ -65,7 +58,7 @@ fn every_scheme_gives_the_plain_product() {
 
 #[test]
 fn the_embedding_is_exact_under_every_scheme() {
-    for scheme in SCHEMES {
+    for scheme in Scheme::ALL {
         let mut world = TestWorld::new();
         let ready = world.ready(scheme);
         let x = FixedRows::one_hot(&[3, 39, 0], ready.projections[0].k);
@@ -156,9 +149,7 @@ fn a_batch_is_made_in_order_and_once() {
 fn public_rows_are_fetched_checked_and_refused() {
     let mut world = TestWorld::new();
     let ready = world.ready(Scheme::ModuleLwe);
-    let Masking::ModuleLwe(masking) = &ready.masking else {
-        panic!("another masking")
-    };
+    let masking = ready.masking.module_lwe().unwrap();
     let projection = &ready.projections[2];
     let good = masking
         .fetch_public_rows(projection, 7, 3, &mut world)
@@ -173,7 +164,7 @@ fn public_rows_are_fetched_checked_and_refused() {
         assert!(!check(7, bad).unwrap());
     }
     assert!(!check(7, good[1..].to_vec()).unwrap());
-    let most = masking.parameters.public_rows() as u32;
+    let most = masking.parameters().public_rows() as u32;
     assert!(check(most - 2, good).is_err());
     assert!(
         masking
@@ -248,7 +239,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
     /// Whatever a host changes in whatever answer of whatever scheme, nothing is unmasked.
     #[test]
-    fn a_lying_host_is_caught(scheme in prop::sample::select(&SCHEMES), host: bool, row in 0usize..3,
+    fn a_lying_host_is_caught(scheme in prop::sample::select(&Scheme::ALL), host: bool, row in 0usize..3,
                               at: prop::sample::Index, delta in 1u32.., raw: bool) {
         thread_local! {
             static MADE: std::cell::RefCell<Vec<(Scheme, TestWorld, std::rc::Rc<crate::setup::Ready>)>> = Default::default();
@@ -262,8 +253,8 @@ proptest! {
             let (_, world, ready) = made.iter_mut().find(|(s, ..)| *s == scheme).unwrap();
             let projection = &ready.projections[1];
             let x = rows(3, projection.k);
-            let sealed = ready.masking.mask(projection, &x, world).unwrap();
-            let mut answers = world.project(sealed.rows()).unwrap();
+            let masked = ready.masking.mask(projection, &x, world).unwrap();
+            let mut answers = world.project(masked.rows()).unwrap();
             let host = usize::from(host).min(answers.len() - 1);
             let n = projection.outputs;
             let at = at.index(2 * n);
@@ -272,7 +263,7 @@ proptest! {
             let changed = if raw { residue.wrapping_add(delta) } else { residue::add(*residue, delta % p, p) };
             let honest = changed == *residue;
             *residue = changed;
-            let result = ready.masking.check(projection, &x, &sealed, answers);
+            let result = ready.masking.check(projection, &x, &masked, answers);
             prop_assert_eq!(result.is_ok(), honest);
             Ok(())
         })?;

@@ -50,12 +50,7 @@ fn a_second_host_with_other_weights_is_named() {
 
 #[test]
 fn a_host_that_multiplies_with_other_weights_than_it_streams_is_refused() {
-    for scheme in [
-        Scheme::Remo,
-        Scheme::DangerousPlaintext,
-        Scheme::Shares,
-        Scheme::ModuleLwe,
-    ] {
+    for scheme in Scheme::ALL {
         let mut world = TestWorld::new();
         world.tamper = Box::new(|answers| answers[0][0] ^= 1);
         let error = refused(world.try_ready(options(scheme)));
@@ -137,9 +132,9 @@ fn masking_is_named_with_its_parameters() {
         (Scheme::DangerousPlaintext, "dangerous-plaintext"),
     ] {
         let ready = world.ready(scheme);
-        assert_eq!(ready.options.masking(), expected);
+        assert_eq!(ready.masking.name(), expected);
         let restored = Ready::restore(ready.snapshot(), &mut world).unwrap();
-        assert_eq!(restored.options.masking(), expected);
+        assert_eq!(restored.masking.name(), expected);
     }
 }
 

@@ -78,10 +78,10 @@ impl CvmConfig {
         check(self.remo_rank > 0.0 && self.remo_rank <= 1.0, || {
             format!("remo rank {} is not in (0, 1]", self.remo_rank)
         })?;
-        check(
-            self.masking != Masking::ModuleLwe || self.minting > 0,
-            || "masking module-lwe needs at least one minting instance".into(),
-        )?;
+        check(!self.masking.is_minted() || self.minting > 0, || {
+            let masking = self.masking;
+            format!("masking {masking} needs at least one minting instance")
+        })?;
         check(self.engines > 0, || "at least one engine is needed".into())?;
         check(self.max_batch_rows > 0, || {
             "a batch needs at least one row".into()

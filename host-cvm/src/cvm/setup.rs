@@ -89,14 +89,14 @@ pub(crate) fn addresses(config: &CvmConfig) -> Result<Vec<HostAddress>, CvmError
 }
 
 /// What the links add to what the masking does not hide, for people; empty: nothing.
-pub(crate) fn exposed(masking: Masking, hosts: &[HostAddress]) -> &'static str {
-    let exposed = hosts.iter().filter(|host| host.is_exposed()).count();
-    match masking {
-        Masking::Shares if exposed == hosts.len() => {
-            "links to the GPU hosts are not encrypted: who reads both, this machine's network or its hypervisor, \
-             knows every row. Start talaria-gpu with --link-key and give the noise:// addresses that it prints"
-        }
-        _ => "",
+pub(crate) fn exposed(masking: Masking, hosts: &[HostAddress]) -> String {
+    let plain = hosts.iter().all(HostAddress::is_exposed);
+    match masking.plain_links() {
+        lost if plain && !lost.is_empty() => format!(
+            "links to the GPU hosts are not encrypted: {lost}. Start talaria-gpu with --link-key and give the \
+             noise:// addresses that it prints"
+        ),
+        _ => String::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The table after the reply.
 
 use console::Style;
-use talaria_host_cvm::{Glimpse, Masking};
+use talaria_host_cvm::Glimpse;
 
 use super::{Answer, Parties};
 use crate::table::{self, Align, Table};
@@ -15,7 +15,7 @@ impl Parties {
         [
             format!("\n\n{}\n\n", bold.apply_to(title)),
             rows(glimpse).render(&bold),
-            paragraph(explanation(self.masking), width),
+            paragraph(self.masking.shown(), width),
             table::list(self.figures(answer), width),
         ]
         .concat()
@@ -51,28 +51,6 @@ impl Parties {
             ("payload", hex::encode(summary.payload_sha256)),
             ("model", hex::encode(summary.model_digest)),
         ]
-    }
-}
-
-fn explanation(masking: Masking) -> &'static str {
-    match masking {
-        Masking::Shares => {
-            "The payload alone knows the row. GPU host 1 got row plus mask, GPU host 2 the mask: residues \
-             modulo a prime, compared here with what the hosts really received. Each column alone is \
-             uniformly random; only their difference tells the row, and the hosts never share it."
-        }
-        Masking::ModuleLwe => {
-            "The payload alone knows the row. The GPU host got the row, scaled, plus noise and a mask that \
-             was minted before the row was known: residues modulo a prime, compared here with what the host \
-             really received. They look uniformly random to whoever cannot solve Module-LWE."
-        }
-        Masking::Remo => {
-            "The GPU host got row plus mask: residues modulo a prime, compared here with what the host \
-             really received. The mask lies in a public subspace: outside of it the host sees the row."
-        }
-        Masking::DangerousPlaintext => {
-            "The GPU host got the row itself, as residues modulo a prime: nothing is hidden."
-        }
     }
 }
 

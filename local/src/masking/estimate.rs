@@ -158,13 +158,7 @@ impl Scheme {
             masking: masking.name(),
             parameters: None,
             hosts: masking.hosts(),
-            security: match masking {
-                Masking::Shares => "perfect unless both hosts collude",
-                Masking::ModuleLwe => "Module-LWE",
-                Masking::Remo => "NONE for tokens: the host reads them",
-                Masking::DangerousPlaintext => "NONE",
-            }
-            .into(),
+            security: masking.security().into(),
             security_bits: None,
             a_bytes: 0,
             r_pub_bytes: 0,

@@ -14,12 +14,7 @@ use crate::progress::Bar;
 pub(super) fn check_hosts(masking: Masking, gpu: &[String]) -> Result<(), LocalError> {
     let needed = masking.hosts();
     if !gpu.is_empty() && gpu.len() != needed {
-        let why = match masking {
-            Masking::Shares => "one host gets rows plus masks, the other the masks",
-            Masking::ModuleLwe => "one host gets all rows, masked under Module-LWE",
-            Masking::Remo => "one host gets all rows, masked within a subspace",
-            Masking::DangerousPlaintext => "one host gets all rows as they are",
-        };
+        let why = masking.sent();
         let given = gpu.len();
         return Err(LocalError::Usage(format!(
             "masking {masking} needs --gpu {needed} times, {given} given: {why}"
