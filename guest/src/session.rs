@@ -82,7 +82,8 @@ impl Session {
             logprobs(&raw, id, top, bytes)
         });
         self.remaining -= 1;
-        *self.pending = vec![id];
+        // The old one is zeroized as a whole, which an assignment into it would not do.
+        self.pending = Zeroizing::new(vec![id]);
         let (text, reason) = self.take(id);
         let token = Event::Token { id, text, logprobs };
         Ok((token, reason.map(|reason| self.finished(reason))))
