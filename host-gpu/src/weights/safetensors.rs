@@ -55,6 +55,12 @@ impl TensorFile {
         self.metadata.info(tensor)
     }
 
+    /// Reads bytes `start..start + buffer.len()` of a tensor's data; the caller stays inside the tensor.
+    pub fn read(&self, info: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<(), LoadError> {
+        let offset = self.data_start + info.data_offsets.0 as u64 + start;
+        self.file.read(offset, buffer)
+    }
+
     /// A tensor's rows, if its elements are plain floats.
     pub fn floats(&self, info: &TensorInfo) -> Option<Stored<Float>> {
         let encoding = Float::of(info.dtype)?;
