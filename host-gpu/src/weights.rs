@@ -8,7 +8,8 @@
 //!
 //! * [`config`], [`rope`], [`families`], [`generation`]: what config.json says, and how families differ
 //! * [`rows`]: how a matrix may be stored, whatever the file format
-//! * [`safetensors`], [`checkpoint`]: bounded, positioned reads of single or sharded files
+//! * [`json`]: as Python reads it; `lfs`: what stands for a file that was not fetched
+//! * [`safetensors`], `shards`, `names`, [`checkpoint`]: bounded, positioned reads of single or sharded files
 //! * [`layout`]: which tensors make which projection, in canonical order
 //! * [`quantise`], [`planes`], [`transpose`]: columns to power-of-two fixed point, block by block
 //! * [`load`]: all of it onto a [`Backend`](crate::backend::Backend), or into a digest
@@ -22,13 +23,17 @@ pub mod config;
 pub mod error;
 pub mod families;
 pub mod generation;
+pub mod json;
 pub mod layout;
+mod lfs;
 pub mod load;
+mod names;
 pub mod planes;
 pub mod quantise;
 pub mod rope;
 pub mod rows;
 pub mod safetensors;
+mod shards;
 pub mod synthetic;
 pub mod text_files;
 pub mod transpose;

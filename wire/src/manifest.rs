@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Version of this format. A payload refuses any other.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Longest manifest a reader accepts, in bytes (tokenizers of large vocabularies take some 10 MB).
 pub const MAX_MANIFEST_BYTES: usize = 256 << 20;
@@ -31,7 +31,7 @@ pub struct Manifest {
     pub layers: Vec<LayerExtras>,
     /// Defaults from generation_config.json and config.json.
     pub generation: Generation,
-    /// Tokenizer files as found in the checkpoint, by file name (`tokenizer.json`,
+    /// Tokenizer files as found in the checkpoint, JSON in RFC 8259, by file name (`tokenizer.json`,
     /// `tokenizer_config.json`, `chat_template.jinja`, `special_tokens_map.json`).
     pub text_files: BTreeMap<String, Vec<u8>>,
 }
@@ -175,8 +175,6 @@ pub struct LayerExtras {
 pub struct Generation {
     /// Tokens that end a reply.
     pub eos_token_ids: Vec<u32>,
-    /// `bos_token_id`, if any.
-    pub bos_token_id: Option<u32>,
     /// `do_sample` and what goes with it, for clients that ask for the model's defaults.
     pub do_sample: bool,
     /// Sampling temperature.
@@ -266,14 +264,9 @@ impl Manifest {
             })?;
         }
         let vocab = self.decoder.vocab_size;
-        let ids = self
-            .generation
-            .eos_token_ids
-            .iter()
-            .chain(&self.generation.bos_token_id);
-        for id in ids {
+        for id in &self.generation.eos_token_ids {
             check(*id < vocab, || {
-                format!("special token {id} outside the vocabulary of {vocab}")
+                format!("eos token {id} outside the vocabulary of {vocab}")
             })?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use talaria_host_gpu::weights::checkpoint::Checkpoint;
 use talaria_host_gpu::weights::safetensors::TensorFile;
 use talaria_host_gpu::weights::{
-    config as config_json, digest_dir, generation as defaults, survey_dir,
+    config as config_json, digest_dir, generation as defaults, json, survey_dir,
 };
 use talaria_wire::manifest::WeightFormat;
 use tempfile::TempDir;
@@ -56,11 +56,20 @@ pub fn generation(data: &[u8]) {
     let Ok(generation) = defaults::describe(Some(data), &described.config) else {
         return;
     };
-    let ids = generation
-        .eos_token_ids
-        .iter()
-        .chain(&generation.bos_token_id);
-    assert!(ids.into_iter().all(|id| *id < described.decoder.vocab_size));
+    let vocab = described.decoder.vocab_size;
+    assert!(generation.eos_token_ids.iter().all(|id| *id < vocab));
+    assert!(generation.top_k != Some(0));
+}
+
+/// JSON as Python reads it: what is made of it stays as it is, and so does all that was JSON before.
+pub fn python_json(data: &[u8]) {
+    let normal = json::normal(data);
+    assert_eq!(json::normal(&normal), normal);
+    if let Ok(value) = serde_json::from_slice::<Value>(data) {
+        assert_eq!(normal, data);
+        assert_eq!(serde_json::from_slice::<Value>(&normal).ok(), Some(value));
+    }
+    let _checked = json::value("fuzz.json", data);
 }
 
 /// A safetensors file: tensors that lie within it and can be read.
@@ -69,13 +78,10 @@ pub fn safetensors(data: &[u8]) {
         let Ok(file) = TensorFile::open(&dir.join(WEIGHTS)) else {
             return;
         };
-        for name in file.tensor_names() {
-            let info = file.info(&name).expect("its name is listed");
-            let (start, end) = info.data_offsets;
-            assert!(start <= end && end <= data.len());
-            let mut bytes = vec![0; end - start];
-            file.read(info, 0, &mut bytes)
-                .expect("it lies within the file");
+        for (_, part) in file.parts() {
+            assert!(part.bytes() <= data.len());
+            let mut bytes = vec![0; part.bytes()];
+            part.read(0, &mut bytes).expect("it lies within the file");
         }
     });
 }
@@ -89,7 +95,7 @@ pub fn shards(data: &[u8]) {
             for name in checkpoint.names() {
                 assert!(checkpoint.has(name));
                 if let Ok(tensor) = checkpoint.tensor(name, &[2, 3]) {
-                    assert_eq!(tensor.shape(), [2, 3]);
+                    assert_eq!((tensor.shape(), tensor.width()), (&[2, 3][..], 3));
                     let _finite = tensor.read_all();
                 }
             }
@@ -114,10 +120,10 @@ pub fn checkpoint(data: &[u8]) {
     });
 }
 
-/// Makes a directory of these files.
+/// Makes a directory of these files; one without bytes is not there.
 fn with_files(files: &[(&str, &[u8])], run: impl FnOnce(&Path)) {
     let dir = TempDir::new().expect("a temporary directory");
-    for (name, bytes) in files {
+    for (name, bytes) in files.iter().filter(|(_, bytes)| !bytes.is_empty()) {
         fs::write(dir.path().join(name), bytes).expect("a temporary file");
     }
     run(dir.path());
@@ -212,11 +218,23 @@ pub fn generation_seeds() -> Vec<Seed> {
                       "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.1 });
     vec![
         Seed::new("one.json", one.to_string()),
-        Seed::new("many.json", json!({ "eos_token_id": [3, 19] }).to_string()),
+        Seed::new(
+            "many.json",
+            json!({ "eos_token_id": [3, 19.0, 99], "top_k": -1 }).to_string(),
+        ),
         Seed::new(
             "demo.json",
             include_str!("../../../tests/fixtures/demo-qwen3/generation_config.json"),
         ),
+    ]
+}
+
+/// All that Python reads and RFC 8259 does not allow, and what neither does.
+pub fn json_seeds() -> Vec<Seed> {
+    let all = r#"{"a": NaN, "b": [Infinity, -Infinity, 1e999, -2.50], "c": "\ud83d \ud83d\ude00 \"", "a": 50.0}"#;
+    vec![
+        Seed::new("all.json", format!("\u{feff}{all}")),
+        Seed::new("cut.json", r#"{"a": "\ud8"#),
     ]
 }
 
@@ -230,23 +248,23 @@ pub fn safetensors_seeds() -> Vec<Seed> {
     ]
 }
 
-/// Two shards, and an index that names a file elsewhere.
+/// Two shards with an index and without one, and an index that names a file elsewhere.
 pub fn shard_seeds() -> Vec<Seed> {
-    let files = |index: Value| {
-        let shards = [tensors(&[("a", &[2, 3])]), tensors(&[("b", &[2, 3])])];
-        join([
-            index.to_string().into_bytes(),
-            shards[0].clone(),
-            shards[1].clone(),
-        ])
+    const A: &str = "language_model.model.embed_tokens.weight";
+    const B: &str = "language_model.lm_head.weight";
+    let shards = || [tensors(&[(A, &[2, 3])]), tensors(&[(B, &[2, 3])])];
+    let with = |index: Value| {
+        let [first, second] = shards();
+        join([index.to_string().into_bytes(), first, second])
     };
     let [first, second] = SHARDS;
-    let index =
-        json!({ "metadata": { "total_size": 48 }, "weight_map": { "a": first, "b": second } });
-    let elsewhere = json!({ "weight_map": { "a": "../model.safetensors" } });
+    let index = json!({ "metadata": { "total_size": 48 }, "weight_map": { A: first, B: second } });
+    let elsewhere = json!({ "weight_map": { A: "../model.safetensors" } });
     vec![
-        Seed::new("two", files(index)),
-        Seed::new("elsewhere", files(elsewhere)),
+        Seed::new("two", with(index)),
+        Seed::new("elsewhere", with(elsewhere)),
+        // An empty part is no file.
+        Seed::new("without-index", join([vec![]].into_iter().chain(shards()))),
     ]
 }
 

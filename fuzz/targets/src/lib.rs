@@ -107,6 +107,11 @@ pub const TARGETS: &[Target] = &[
         service::response,
         service::response_seeds,
     ),
+    target(
+        "python_json",
+        checkpoint::python_json,
+        checkpoint::json_seeds,
+    ),
     target("record", record::record, record::seeds),
     target(
         "safetensors",

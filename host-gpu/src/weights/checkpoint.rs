@@ -5,22 +5,23 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
-
-use super::LoadError;
-use super::config::parse;
+use super::names::Spelling;
 use super::rows::Rows;
-use super::safetensors::TensorFile;
+use super::safetensors::{Part, TensorFile};
+use super::shards::{self, INDEX, Weights};
+use super::{LoadError, lfs};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Longest JSON file of a checkpoint (tokenizers aside), in bytes: indices of thousands of tensors take some hundred
+/// kilobytes.
+pub(super) const MAX_JSON_BYTES: u64 = 16 << 20;
 
-/// Longest JSON file of a checkpoint (tokenizers aside), in bytes.
-pub(super) const MAX_JSON_BYTES: u64 = 64 << 20;
+/// More elements than any bias has.
+const LONGEST_VECTOR: usize = 1 << 24;
 
-/// The tensors of a checkpoint, by the names that Hugging Face gives them.
+/// The tensors of a checkpoint, by their canonical names ([`super::names`]).
 pub struct Checkpoint {
     tensors: HashMap<String, Entry>,
+    spelling: Spelling,
     /// For messages.
     model_type: String,
 }
@@ -41,29 +42,28 @@ pub struct Tensor<'a> {
     rows: &'a dyn Rows,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: HashMap<String, String>,
-}
-
 impl Checkpoint {
     /// Opens all files of a directory and checks their headers; reads no tensor yet.
     pub fn open(dir: &Path, model_type: &str) -> Result<Self, LoadError> {
-        let single = dir.join(SINGLE);
-        let tensors = if single.is_file() {
-            open_single(&single)?
-        } else if let Some(index) = read_optional(&dir.join(INDEX), MAX_JSON_BYTES)? {
-            open_shards(dir, parse(INDEX, &index)?)?
-        } else {
-            return Err(no_weights(dir));
+        let parts = match shards::find(dir)? {
+            Weights::Indexed(weight_map) => open_indexed(dir, weight_map)?,
+            Weights::Files(names) => open_all(dir, &names)?,
         };
-        Ok(Self::of(tensors, model_type))
+        let spelling = Spelling::of(parts.keys().map(String::as_str));
+        let canonical =
+            |(name, part): (String, Part)| Some((spelling.canonical(&name)?, part.into_entry()));
+        Ok(Self {
+            tensors: parts.into_iter().filter_map(canonical).collect(),
+            spelling,
+            model_type: model_type.into(),
+        })
     }
 
     /// Tensors found by other means.
     pub fn of(tensors: HashMap<String, Entry>, model_type: &str) -> Self {
         Self {
             tensors,
+            spelling: Spelling::CANONICAL,
             model_type: model_type.into(),
         }
     }
@@ -73,6 +73,18 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// Whether a tensor is all zeros and no larger than a bias.
+    pub fn is_zero(&self, name: &str) -> bool {
+        let shape = self.tensors.get(name).map(|entry| entry.shape.as_slice());
+        let Some(shape) = shape.filter(|s| s.iter().product::<usize>() <= LONGEST_VECTOR) else {
+            return false;
+        };
+        let values = self
+            .tensor(name, shape)
+            .and_then(|tensor| tensor.read_all());
+        values.is_ok_and(|values| values.iter().all(|value| *value == 0.0))
+    }
+
     /// Names of all tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -80,97 +92,76 @@ impl Checkpoint {
 
     /// A tensor, which must have this shape and be stored in a way that is supported.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
-        let missing = || LoadError::MissingTensor {
-            tensor: name.into(),
-            model_type: self.model_type.clone(),
+        let stored = self.spelling.stored(name);
+        let Some(entry) = self.tensors.get(name) else {
+            return Err(LoadError::MissingTensor {
+                tensor: stored,
+                model_type: self.model_type.clone(),
+            });
         };
-        let entry = self.tensors.get(name).ok_or_else(missing)?;
         if entry.shape != shape {
             return Err(LoadError::Shape {
-                tensor: name.into(),
+                tensor: stored,
                 expected: shape.into(),
                 found: entry.shape.clone(),
             });
         }
-        let rows = entry.rows.as_ref().map_err(|found| LoadError::Dtype {
-            tensor: name.into(),
-            found: found.clone(),
-        })?;
-        Ok(Tensor {
-            name: name.into(),
-            shape: &entry.shape,
-            rows: rows.as_ref(),
-        })
-    }
-}
-
-type Entries = HashMap<String, Entry>;
-
-fn entry(file: &TensorFile, tensor: &str) -> Option<Entry> {
-    let info = file.info(tensor)?;
-    let rows = file.floats(info).ok_or_else(|| info.dtype.to_string());
-    Some(Entry {
-        shape: info.shape.clone(),
-        rows: rows.map(|rows| Box::new(rows) as Box<dyn Rows>),
-    })
-}
-
-fn open_single(path: &Path) -> Result<Entries, LoadError> {
-    let file = TensorFile::open(path)?;
-    let names = file.tensor_names().into_iter();
-    Ok(names
-        .filter_map(|name| entry(&file, &name).map(|entry| (name, entry)))
-        .collect())
-}
-
-fn open_shards(dir: &Path, index: Index) -> Result<Entries, LoadError> {
-    let mut files: HashMap<String, TensorFile> = HashMap::new();
-    let mut tensors = HashMap::new();
-    for (tensor, shard) in index.weight_map {
-        if !files.contains_key(&shard) {
-            files.insert(shard.clone(), open_shard(dir, &shard)?);
+        match &entry.rows {
+            Ok(rows) => Ok(Tensor {
+                name: stored,
+                shape: &entry.shape,
+                rows: rows.as_ref(),
+            }),
+            Err(found) => Err(LoadError::Dtype {
+                tensor: stored,
+                found: found.clone(),
+            }),
         }
-        let entry = entry(&files[&shard], &tensor).ok_or_else(|| LoadError::Header {
-            file: files[&shard].name(),
-            problem: format!("{INDEX} places tensor {tensor} in it, it is not there"),
-        })?;
-        tensors.insert(tensor, entry);
     }
-    Ok(tensors)
 }
 
-/// Opens a shard, which must lie in the checkpoint's own directory.
-fn open_shard(dir: &Path, shard: &str) -> Result<TensorFile, LoadError> {
-    if shard.is_empty() || shard == ".." || shard.contains(['/', '\\']) {
-        return Err(LoadError::Config {
-            file: INDEX,
-            problem: format!("shard {shard:?} is not the name of a file in the same directory"),
-        });
+type Parts = HashMap<String, Part>;
+
+/// All tensors of all files.
+fn open_all(dir: &Path, names: &[String]) -> Result<Parts, LoadError> {
+    let mut parts: Parts = HashMap::new();
+    for name in names {
+        let file = TensorFile::open(&dir.join(name))?;
+        for (tensor, part) in file.parts() {
+            if let Some(before) = parts.insert(tensor.clone(), part) {
+                return Err(LoadError::Header {
+                    file: name.clone(),
+                    problem: format!("tensor {tensor} is in {} too", before.file_name()),
+                });
+            }
+        }
     }
-    let path = dir.join(shard);
-    if !path.is_file() {
-        return Err(LoadError::MissingShard {
-            shard: shard.into(),
-        });
-    }
-    TensorFile::open(&path)
+    Ok(parts)
 }
 
-fn no_weights(dir: &Path) -> LoadError {
-    let hint = if dir.join("pytorch_model.bin").exists()
-        || dir.join("pytorch_model.bin.index.json").exists()
-    {
-        "there is a pytorch_model.bin: convert it with transformers, save_pretrained(safe_serialization=True)"
-    } else {
-        "download the weights of the checkpoint"
-    };
-    LoadError::NoWeights {
-        dir: dir.into(),
-        hint,
+/// Every tensor from the file that the index says.
+fn open_indexed(dir: &Path, weight_map: HashMap<String, String>) -> Result<Parts, LoadError> {
+    let mut files: HashMap<String, TensorFile> = HashMap::new();
+    let mut parts = HashMap::with_capacity(weight_map.len());
+    for (tensor, shard) in weight_map {
+        if !files.contains_key(&shard) {
+            files.insert(shard.clone(), TensorFile::open(&dir.join(&shard))?);
+        }
+        let part = files[&shard]
+            .part(&tensor)
+            .ok_or_else(|| LoadError::Header {
+                file: shard,
+                problem: format!("{INDEX} places tensor {tensor} in it, it is not there"),
+            })?;
+        parts.insert(tensor, part);
     }
+    Ok(parts)
 }
 
 /// A file's bytes, or none if there is no such file.
+///
+/// # Errors
+/// It is longer than `limit`, a Git LFS pointer, or cannot be read.
 pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, LoadError> {
     let file = match File::open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -184,6 +175,8 @@ pub(super) fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, 
         let longer = std::io::Error::other(format!("longer than {limit} bytes"));
         return Err(LoadError::io(path)(longer));
     }
+    let name = path.file_name().unwrap_or_default();
+    lfs::refuse_pointer(&name.to_string_lossy(), &bytes)?;
     Ok(Some(bytes))
 }
 

@@ -1,17 +1,17 @@
 //! config.json: the keys that matter, and the [`Decoder`] they describe.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use talaria_wire::manifest::Decoder;
 
-use super::LoadError;
 use super::families::{self, Family};
 use super::generation::Ids;
-use super::rope;
+use super::{LoadError, json, rope};
 
 /// Most layers of any decoder; bounds what an untrusted configuration can make us allocate.
 const MAX_LAYERS: u32 = 4096;
+
+const FILE: &str = "config.json";
 
 /// Keys read first: configurations of other architectures may lack the rest.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,7 +58,6 @@ pub struct Config {
     pub partial_rotary_factor: Option<f64>,
     pub use_mrope: Option<bool>,
     pub eos_token_id: Option<Ids>,
-    pub bos_token_id: Option<Ids>,
 }
 
 /// Tells an absent key (`None`, by `serde(default)`) from null (`Some(None)`).
@@ -83,10 +82,9 @@ pub struct Described {
 /// # Errors
 /// Refuses what the payload does not compute, rather than compute something else.
 pub fn describe(bytes: &[u8]) -> Result<Described, LoadError> {
-    let head: Head = parse("config.json", bytes)?;
-    let family = families::of(&head)?;
+    let (value, head, family) = find_decoder(json::value(FILE, bytes)?)?;
     refuse_quantised(&head)?;
-    let config: Config = parse("config.json", bytes)?;
+    let config: Config = json::from_value(FILE, value)?;
     refuse_unsupported(&config)?;
     Ok(Described {
         decoder: decoder(&config, family)?,
@@ -96,12 +94,28 @@ pub fn describe(bytes: &[u8]) -> Result<Described, LoadError> {
     })
 }
 
-/// Parses a JSON file of a checkpoint.
-pub(super) fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8]) -> Result<T, LoadError> {
-    serde_json::from_slice(bytes).map_err(|source| LoadError::Json {
-        file: file.into(),
-        source,
-    })
+/// The configuration of the decoder: the whole, or the `text_config` of a multimodal model, of which only text is
+/// served.
+fn find_decoder(whole: Value) -> Result<(Value, Head, &'static dyn Family), LoadError> {
+    let head: Head = json::from_value(FILE, whole.clone())?;
+    let refused = match families::of(&head) {
+        Ok(family) => return Ok((whole, head, family)),
+        Err(refused) => refused,
+    };
+    let Some(mut text) = whole.get("text_config").and_then(Value::as_object).cloned() else {
+        return Err(refused);
+    };
+    // What such a model says once for all of its parts.
+    for key in ["quantization_config", "tie_word_embeddings", "eos_token_id"] {
+        let unset = text.get(key).is_none_or(Value::is_null);
+        if let Some(value) = whole.get(key).filter(|_| unset) {
+            text.insert(key.into(), value.clone());
+        }
+    }
+    let text = Value::Object(text);
+    let head: Head = json::from_value(FILE, text.clone())?;
+    let family = families::of(&head).map_err(|_| refused)?;
+    Ok((text, head, family))
 }
 
 fn refuse_quantised(head: &Head) -> Result<(), LoadError> {

@@ -24,12 +24,21 @@ pub enum LoadError {
         dir: PathBuf,
     },
     /// A JSON file that is not JSON, or not of the form known.
-    #[error("{file} does not parse: {source}: download the checkpoint again or correct the file")]
+    #[error("{file} does not parse: {problem}: download the checkpoint again or correct the file")]
     Json {
         /// File name.
         file: String,
         /// Where and why.
-        source: serde_json::Error,
+        problem: String,
+    },
+    /// What stands for a file where Git LFS did not run.
+    #[error(
+        "{file} is a Git LFS pointer, not the file itself: run `git lfs pull` in the checkpoint's \
+         directory, or download the file again"
+    )]
+    LfsPointer {
+        /// File name.
+        file: String,
     },
     /// A value of config.json or generation_config.json that cannot be.
     #[error("{file}: {problem}")]
@@ -65,18 +74,29 @@ pub enum LoadError {
         method: String,
     },
     /// No weights at all.
-    #[error("{dir} has neither model.safetensors nor model.safetensors.index.json: {hint}", dir = dir.display())]
+    #[error("{dir} has no weights, that is no *.safetensors: {hint}", dir = dir.display())]
     NoWeights {
         /// Directory given.
         dir: PathBuf,
         /// What to do.
         hint: &'static str,
     },
-    /// A shard that the index names.
-    #[error("the shard {shard} of model.safetensors.index.json is missing: download it again")]
+    /// A shard that another file tells of.
+    #[error("the shard {shard} is missing, {source_of_name} names it: download it again")]
     MissingShard {
         /// File name.
         shard: String,
+        /// The index, or another shard.
+        source_of_name: String,
+    },
+    /// Files that cannot all be of one model.
+    #[error(
+        "several files may hold the weights ({files}) and there is no model.safetensors.index.json to \
+         choose: download it, or leave only the files of one model"
+    )]
+    AmbiguousWeights {
+        /// Their names.
+        files: String,
     },
     /// The file is shorter than its header says.
     #[error(
@@ -107,6 +127,12 @@ pub enum LoadError {
         /// Family by the configuration.
         model_type: String,
     },
+    /// No lm_head, and nothing says that the embedding is it.
+    #[error(
+        "tensor lm_head.weight is missing and config.json does not set tie_word_embeddings to true: \
+         set it if the embedding is the lm_head too, else the checkpoint is incomplete"
+    )]
+    Untied,
     /// A tensor of a layer that the architecture does not have: leaving it out would compute another model.
     #[error("tensor {tensor} is not part of a {model_type} model as config.json describes it")]
     UnexpectedTensor {

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 
 use talaria_wire::manifest::{LayerExtras, Role};
 
-use super::LoadError;
 use super::checkpoint::{Checkpoint, Tensor};
 use super::config::Described;
+use super::{LoadError, names};
 
 /// One projection and where its weights are.
 pub struct Matrix<'a> {
@@ -175,10 +175,10 @@ impl<'a> Finder<'a, '_> {
     /// Its own tensor where there is one, as transformers 5 does; else the embedding's if tied.
     fn lm_head(&mut self, vocab: usize, hidden: usize) -> Result<Tensor<'a>, LoadError> {
         let tied = self.described.config.tie_word_embeddings.unwrap_or(false);
-        let name = if tied && !self.checkpoint.has(LM_HEAD) {
-            EMBED_TOKENS
-        } else {
-            LM_HEAD
+        let name = match self.checkpoint.has(LM_HEAD) {
+            true => LM_HEAD,
+            false if tied => EMBED_TOKENS,
+            false => return Err(LoadError::Untied),
         };
         self.tensor(name, &[vocab, hidden])
     }
@@ -211,23 +211,13 @@ impl<'a> Finder<'a, '_> {
         self.tensor(name, &[length])?.read_all()
     }
 
-    /// Tensors of layers beyond `num_hidden_layers`, stored rotary frequencies and what is outside
-    /// `model.` take no part in the forward pass of the reference either.
+    /// Some quantisers write a bias of zeros for every linear layer: it changes nothing.
     fn refuse_leftovers(&self) -> Result<(), LoadError> {
         let layers = self.described.windows.len();
-        let takes_part = |name: &str| match name.strip_prefix("model.") {
-            None => false,
-            Some(inner) => match inner
-                .strip_prefix("layers.")
-                .and_then(|l| l.split_once('.'))
-            {
-                Some((_, part)) if part.contains("rotary_emb") => false,
-                Some((layer, _)) => layer.parse().is_ok_and(|l: usize| l < layers),
-                None => true,
-            },
-        };
-        let mut names = self.checkpoint.names();
-        match names.find(|name| takes_part(name) && !self.found.contains(*name)) {
+        let left = |name: &&str| !self.found.contains(*name) && names::takes_part(name, layers);
+        let changes = |name: &&str| !(name.ends_with(".bias") && self.checkpoint.is_zero(name));
+        let left = self.checkpoint.names().filter(left).filter(changes);
+        match left.min() {
             None => Ok(()),
             Some(name) => Err(LoadError::UnexpectedTensor {
                 tensor: name.into(),

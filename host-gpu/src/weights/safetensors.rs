@@ -8,8 +8,9 @@ use std::sync::Arc;
 use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
-use super::LoadError;
-use super::rows::{DataFile, Encoding, Stored};
+use super::checkpoint::Entry;
+use super::rows::{DataFile, Encoding, Rows, Stored};
+use super::{LoadError, lfs};
 
 /// Longest header accepted, in bytes; the limit of the format's reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -45,36 +46,94 @@ impl TensorFile {
         self.file.name()
     }
 
-    /// Names of all tensors.
-    pub fn tensor_names(&self) -> Vec<String> {
-        self.metadata.offset_keys()
+    /// All tensors by name.
+    pub fn parts(&self) -> impl Iterator<Item = (String, Part)> {
+        let names = self.metadata.offset_keys().into_iter();
+        names.filter_map(|name| self.part(&name).map(|part| (name, part)))
     }
 
-    /// What the header says of a tensor.
-    pub fn info(&self, tensor: &str) -> Option<&TensorInfo> {
-        self.metadata.info(tensor)
-    }
-
-    /// Reads bytes `start..start + buffer.len()` of a tensor's data; the caller stays inside the tensor.
-    pub fn read(&self, info: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<(), LoadError> {
-        let offset = self.data_start + info.data_offsets.0 as u64 + start;
-        self.file.read(offset, buffer)
-    }
-
-    /// A tensor's rows, if its elements are plain floats.
-    pub fn floats(&self, info: &TensorInfo) -> Option<Stored<Float>> {
-        let encoding = Float::of(info.dtype)?;
-        let width = info.shape.last().copied().unwrap_or(1);
-        Some(Stored {
+    /// A tensor by name.
+    pub fn part(&self, tensor: &str) -> Option<Part> {
+        let TensorInfo {
+            dtype,
+            shape,
+            data_offsets: (start, end),
+        } = self.metadata.info(tensor)?;
+        Some(Part {
             file: Arc::clone(&self.file),
-            start: self.data_start + info.data_offsets.0 as u64,
-            row_bytes: width * encoding.bytes(),
-            encoding,
+            start: self.data_start + *start as u64,
+            bytes: end - start,
+            dtype: *dtype,
+            shape: shape.clone(),
         })
     }
 }
 
+/// A tensor as it lies in a file, whatever its elements mean.
+#[derive(Clone)]
+pub struct Part {
+    file: Arc<DataFile>,
+    /// Offset in the file.
+    start: u64,
+    bytes: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+}
+
+impl Part {
+    /// The file's name, for messages.
+    pub fn file_name(&self) -> String {
+        self.file.name()
+    }
+
+    /// Type of its elements.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Length of each dimension.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Bytes of all elements.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Reads bytes `start..start + buffer.len()` of its data.
+    ///
+    /// # Panics
+    /// They are not inside the tensor.
+    pub fn read(&self, start: usize, buffer: &mut [u8]) -> Result<(), LoadError> {
+        assert!(start + buffer.len() <= self.bytes, "outside the tensor");
+        self.file.read(self.start + start as u64, buffer)
+    }
+
+    /// Rows of plain floats, or the name of the type that is none.
+    pub fn into_entry(self) -> Entry {
+        let width = self.shape.last().copied().unwrap_or(1);
+        let rows = match Float::of(self.dtype) {
+            None => Err(self.dtype.to_string()),
+            Some(encoding) => Ok(Box::new(Stored {
+                file: self.file,
+                start: self.start,
+                row_bytes: width * encoding.bytes(),
+                encoding,
+            }) as Box<dyn Rows>),
+        };
+        Entry {
+            shape: self.shape,
+            rows,
+        }
+    }
+}
+
 fn read_header(file: &DataFile) -> Result<Vec<u8>, LoadError> {
+    let mut head = [0; lfs::HEAD_BYTES];
+    let head = &mut head[..file.length().min(lfs::HEAD_BYTES as u64) as usize];
+    file.read(0, head)?;
+    lfs::refuse_pointer(&file.name(), head)?;
     let mut length = [0; LENGTH_BYTES as usize];
     check_length_at_least(file, LENGTH_BYTES)?;
     file.read(0, &mut length)?;

@@ -4,7 +4,9 @@ mod bad_input;
 mod checkpoint;
 mod families;
 mod fixtures;
+mod places;
 mod planes;
+mod python_json;
 
 use std::path::{Path, PathBuf};
 

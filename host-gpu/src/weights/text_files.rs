@@ -1,4 +1,4 @@
-//! Tokenizer files, carried to the payload as they are.
+//! Tokenizer files, carried to the payload as they are; JSON that only Python takes for JSON, in RFC 8259.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::de::IgnoredAny;
 use talaria_wire::manifest::MAX_MANIFEST_BYTES;
 
-use super::LoadError;
 use super::checkpoint::read_optional;
+use super::{LoadError, json};
 
 /// JSON files, then the template. All are optional: without them the model serves token ids only.
 const JSON_FILES: [&str; 3] = [
@@ -25,6 +25,10 @@ pub(super) fn read(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, LoadError> {
     let mut files = BTreeMap::new();
     for file in JSON_FILES.into_iter().chain([TEMPLATE]) {
         if let Some(bytes) = read_optional(&dir.join(file), MAX_TEXT_FILE_BYTES)? {
+            let bytes = match file {
+                TEMPLATE => bytes,
+                _ => json::normal(&bytes),
+            };
             check(file, &bytes)?;
             files.insert(file.into(), bytes);
         }

@@ -248,13 +248,15 @@ fn dimensions_that_cannot_be() {
 }
 
 #[test]
-fn special_tokens_outside_the_vocabulary() {
-    let expected = [
-        "config.json",
-        "eos_token_id 20 is outside the vocabulary of 20 tokens",
-    ];
-    check_config("eos_token_id", json!([1, VOCAB]), &expected);
-    check_config("bos_token_id", json!(-1), &["bos_token_id -1 is outside"]);
+fn eos_outside_the_vocabulary() {
+    check_config(
+        "eos_token_id",
+        json!([VOCAB, -1]),
+        &[
+            "config.json",
+            "eos_token_id 20 is outside the vocabulary of 20 tokens",
+        ],
+    );
     let mut tiny = Tiny::plain();
     tiny.files.insert(
         "generation_config.json".into(),
@@ -297,7 +299,7 @@ fn no_weights() {
     fs::remove_file(dir.path().join(WEIGHTS)).unwrap();
     check(
         dir.path(),
-        &["neither model.safetensors nor", "download the weights"],
+        &["has no weights", "*.safetensors", "download the weights"],
     );
     fs::write(dir.path().join("pytorch_model.bin"), "pickle").unwrap();
     check(dir.path(), &["pytorch_model.bin: convert it"]);
@@ -335,12 +337,7 @@ fn index_that_is_wrong() {
 
 #[test]
 fn missing_tensor() {
-    for name in [
-        Q_PROJ,
-        "model.norm.weight",
-        "model.embed_tokens.weight",
-        "lm_head.weight",
-    ] {
+    for name in [Q_PROJ, "model.norm.weight", "model.embed_tokens.weight"] {
         let mut tiny = Tiny::plain();
         tiny.tensors.remove(name);
         check_tiny(&tiny, &[name, "is missing", "llama"]);
@@ -348,19 +345,22 @@ fn missing_tensor() {
 }
 
 #[test]
+fn untied_without_head() {
+    let mut tiny = Tiny::of("qwen2", Dtype::BF16);
+    tiny.tensors.remove("lm_head.weight");
+    let expected = ["lm_head.weight is missing", "tie_word_embeddings"];
+    check_tiny(&tiny, &expected);
+    check_tiny(tiny.unset("tie_word_embeddings"), &expected);
+}
+
+#[test]
 fn tensor_that_the_family_does_not_have() {
     let mut tiny = Tiny::plain();
     tiny.add("model.layers.0.self_attn.q_norm.weight", &[4], Dtype::BF16);
     check_tiny(&tiny, &["q_norm.weight is not part of a llama model"]);
-    let mut ignored = Tiny::plain();
-    ignored.add(
-        "model.layers.0.self_attn.rotary_emb.inv_freq",
-        &[2],
-        Dtype::F32,
-    );
-    ignored.add("model.layers.2.mlp.up_proj.weight", &[2], Dtype::F32);
-    ignored.add("score.weight", &[2], Dtype::F32);
-    super::load_tiny(&ignored);
+    let mut tiny = Tiny::plain();
+    tiny.add("model.layers.0.mlp.up_proj.bias", &[12], Dtype::BF16);
+    check_tiny(&tiny, &["up_proj.bias is not part of a llama model"]);
 }
 
 #[test]

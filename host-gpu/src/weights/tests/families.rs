@@ -186,10 +186,7 @@ fn head_dim_by_default() {
 fn generation_defaults_come_from_the_file_first() {
     let mut tiny = Tiny::plain();
     let plain = load_tiny(&tiny).manifest.generation;
-    assert_eq!(
-        (plain.eos_token_ids, plain.bos_token_id),
-        (vec![1], Some(2))
-    );
+    assert_eq!(plain.eos_token_ids, [1]);
     assert!(!plain.do_sample && plain.temperature.is_none());
     let file = json!({"eos_token_id": [3, 4], "do_sample": true, "temperature": 0.5, "top_k": 20,
         "top_p": 0.9, "min_p": null, "repetition_penalty": 1.1, "transformers_version": "x"});
@@ -197,7 +194,6 @@ fn generation_defaults_come_from_the_file_first() {
         .insert("generation_config.json".into(), file.to_string().into());
     let generation = load_tiny(&tiny).manifest.generation;
     assert_eq!(generation.eos_token_ids, [3, 4]);
-    assert_eq!(generation.bos_token_id, Some(2));
     assert!(generation.do_sample);
     assert_eq!(generation.temperature, Some(0.5));
     assert_eq!(generation.top_k, Some(20));
