@@ -10,13 +10,13 @@ use zeroize::Zeroize;
 /// Blocks in a batch.
 const BLOCKS: usize = 4;
 /// Words of a batch.
-pub const BATCH_WORDS: usize = 16 * BLOCKS;
+pub(crate) const BATCH_WORDS: usize = 16 * BLOCKS;
 
 /// "expand 32-byte k".
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
 /// A keystream from its beginning. Zeroized when dropped.
-pub struct KeyStream {
+pub(crate) struct KeyStream {
     key: [u32; 8],
     nonce: u64,
     counter: u64,
@@ -25,7 +25,7 @@ pub struct KeyStream {
 
 impl KeyStream {
     /// The stream of a 32-byte key and a nonce (stream number).
-    pub fn new(key: &[u8; 32], nonce: u64) -> Self {
+    pub(crate) fn new(key: &[u8; 32], nonce: u64) -> Self {
         let word = |i: usize| {
             u32::from_le_bytes([key[4 * i], key[4 * i + 1], key[4 * i + 2], key[4 * i + 3]])
         };
@@ -39,7 +39,7 @@ impl KeyStream {
 
     /// The next words of the stream.
     #[inline]
-    pub fn next_words(&mut self) -> &[u32; BATCH_WORDS] {
+    pub(crate) fn next_words(&mut self) -> &[u32; BATCH_WORDS] {
         let counters: [u64; BLOCKS] = core::array::from_fn(|b| self.counter.wrapping_add(b as u64));
         let start: [Lanes; 16] = core::array::from_fn(|i| match i {
             0..4 => splat(CONSTANTS[i]),

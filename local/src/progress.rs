@@ -6,16 +6,16 @@ use talaria_host_gpu::weights::LoadProgress;
 
 /// A bar that is gone when dropped. Clones draw the same bar.
 #[derive(Clone)]
-pub struct Bar(ProgressBar);
+pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
     /// An empty bar; draws nothing if standard error is no terminal.
-    pub fn new(label: &'static str) -> Self {
+    pub(crate) fn new(label: &'static str) -> Self {
         Self::with_template(label, 0, "{msg} {wide_bar} {bytes}/{total_bytes}")
     }
 
     /// A bar of so many steps.
-    pub fn counting(label: &'static str, steps: u64) -> Self {
+    pub(crate) fn counting(label: &'static str, steps: u64) -> Self {
         Self::with_template(label, steps, "{msg} {wide_bar} {pos}/{len}")
     }
 
@@ -28,7 +28,7 @@ impl Bar {
     }
 
     /// One step more.
-    pub fn advance(&self) {
+    pub(crate) fn advance(&self) {
         self.0.inc(1);
     }
 
@@ -38,13 +38,13 @@ impl Bar {
     }
 
     /// Follows a checkpoint being quantised.
-    pub fn loading(&self) -> impl FnMut(LoadProgress) + Send + 'static {
+    pub(crate) fn loading(&self) -> impl FnMut(LoadProgress) + Send + 'static {
         let bar = self.clone();
         move |progress| bar.set(progress.done_bytes, progress.total_bytes)
     }
 
     /// Follows the phases of set-up.
-    pub fn setup(&self) -> impl FnMut(SetupProgress) + Send + 'static {
+    pub(crate) fn setup(&self) -> impl FnMut(SetupProgress) + Send + 'static {
         let bar = self.clone();
         move |progress| {
             bar.0.set_message(match progress.phase {
@@ -56,7 +56,7 @@ impl Bar {
     }
 
     /// Removes it.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.finish_and_clear();
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Toolchain {
 
 impl Toolchain {
     /// That of the build around this one if there is one, else what rust-toolchain.toml in `workspace` says.
-    pub fn find(workspace: &Path) -> Result<Self, String> {
+    pub(crate) fn find(workspace: &Path) -> Result<Self, String> {
         let named = |name| env::var_os(name).map(PathBuf::from);
         let rustc = named("RUSTC").unwrap_or_else(|| "rustc".into());
         let mut sysroot = Command::new(&rustc);
@@ -31,7 +31,7 @@ impl Toolchain {
     }
 
     /// Sees to it that the standard library of the target is there.
-    pub fn need_target(&self) -> Result<(), String> {
+    pub(crate) fn need_target(&self) -> Result<(), String> {
         if self.has_target()? {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl Toolchain {
 
     /// Flags of every crate of the payload: SIMD, randomness through the payload's own import, and
     /// paths that name no machine.
-    pub fn rustflags(&self) -> String {
+    pub(crate) fn rustflags(&self) -> String {
         let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
         [
             "-Ctarget-feature=+simd128".to_owned(),

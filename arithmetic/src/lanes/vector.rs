@@ -4,7 +4,7 @@
 //! four lanes.
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub use words::*;
+pub(crate) use words::*;
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub use v128::*;
@@ -12,82 +12,82 @@ pub use v128::*;
 /// In any machine's words.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod words {
-    pub type Lanes = [u32; 4];
-    pub type Pairs = [u64; 2];
-    pub type Floats = [f64; 2];
+    pub(crate) type Lanes = [u32; 4];
+    pub(crate) type Pairs = [u64; 2];
+    pub(crate) type Floats = [f64; 2];
 
     #[inline(always)]
-    pub fn load(words: &[u32; 4]) -> Lanes {
+    pub(crate) fn load(words: &[u32; 4]) -> Lanes {
         *words
     }
 
     #[inline(always)]
-    pub fn load_signed(words: &[i32; 4]) -> Lanes {
+    pub(crate) fn load_signed(words: &[i32; 4]) -> Lanes {
         words.map(|word| word as u32)
     }
 
     #[inline(always)]
-    pub fn store(lanes: Lanes) -> [u32; 4] {
+    pub(crate) fn store(lanes: Lanes) -> [u32; 4] {
         lanes
     }
 
     #[inline(always)]
-    pub fn splat(word: u32) -> Lanes {
+    pub(crate) fn splat(word: u32) -> Lanes {
         [word; 4]
     }
 
     #[inline(always)]
-    pub fn add(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn add(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| a[i].wrapping_add(b[i]))
     }
 
     #[inline(always)]
-    pub fn sub(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn sub(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| a[i].wrapping_sub(b[i]))
     }
 
     #[inline(always)]
-    pub fn mul(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn mul(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| a[i].wrapping_mul(b[i]))
     }
 
     #[inline(always)]
-    pub fn and(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn and(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| a[i] & b[i])
     }
 
     #[inline(always)]
-    pub fn or(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn or(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| a[i] | b[i])
     }
 
     #[inline(always)]
-    pub fn xor_rotate<const BITS: u32>(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn xor_rotate<const BITS: u32>(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| (a[i] ^ b[i]).rotate_left(BITS))
     }
 
     /// All ones where the top bit is set, else zero.
     #[inline(always)]
-    pub fn top_bits(a: Lanes) -> Lanes {
+    pub(crate) fn top_bits(a: Lanes) -> Lanes {
         a.map(|a| ((a as i32) >> 31) as u32)
     }
 
     /// All ones where `a >= b`, else zero.
     #[inline(always)]
-    pub fn at_least(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn at_least(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| u32::from(a[i] >= b[i]).wrapping_neg())
     }
 
     /// The larger of each, as signed integers.
     #[inline(always)]
-    pub fn larger_signed(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn larger_signed(a: Lanes, b: Lanes) -> Lanes {
         core::array::from_fn(|i| (a[i] as i32).max(b[i] as i32) as u32)
     }
 
     /// Writes those below p to `out[at..]`, in order, and returns the place behind them; what lies up to four
     /// places from `at` may be overwritten.
     #[inline(always)]
-    pub fn store_below(a: Lanes, p: u32, out: &mut [u32], mut at: usize) -> usize {
+    pub(crate) fn store_below(a: Lanes, p: u32, out: &mut [u32], mut at: usize) -> usize {
         for word in a {
             out[at] = word;
             at += usize::from(word < p);
@@ -97,12 +97,12 @@ mod words {
 
     /// Four words of four vectors to four vectors of four words.
     #[inline(always)]
-    pub fn transpose(rows: [Lanes; 4]) -> [Lanes; 4] {
+    pub(crate) fn transpose(rows: [Lanes; 4]) -> [Lanes; 4] {
         core::array::from_fn(|lane| rows.map(|row| row[lane]))
     }
 
     #[inline(always)]
-    pub fn product_low(a: Lanes, b: Lanes) -> Pairs {
+    pub(crate) fn product_low(a: Lanes, b: Lanes) -> Pairs {
         [
             u64::from(a[0]) * u64::from(b[0]),
             u64::from(a[1]) * u64::from(b[1]),
@@ -110,7 +110,7 @@ mod words {
     }
 
     #[inline(always)]
-    pub fn product_high(a: Lanes, b: Lanes) -> Pairs {
+    pub(crate) fn product_high(a: Lanes, b: Lanes) -> Pairs {
         [
             u64::from(a[2]) * u64::from(b[2]),
             u64::from(a[3]) * u64::from(b[3]),
@@ -118,38 +118,38 @@ mod words {
     }
 
     #[inline(always)]
-    pub fn widen_low(a: Lanes) -> Pairs {
+    pub(crate) fn widen_low(a: Lanes) -> Pairs {
         [u64::from(a[0]), u64::from(a[1])]
     }
 
     #[inline(always)]
-    pub fn widen_high(a: Lanes) -> Pairs {
+    pub(crate) fn widen_high(a: Lanes) -> Pairs {
         [u64::from(a[2]), u64::from(a[3])]
     }
 
     #[inline(always)]
-    pub fn splat_pair(word: u64) -> Pairs {
+    pub(crate) fn splat_pair(word: u64) -> Pairs {
         [word; 2]
     }
 
     #[inline(always)]
-    pub fn load_pair(words: &[i64; 2]) -> Pairs {
+    pub(crate) fn load_pair(words: &[i64; 2]) -> Pairs {
         words.map(|word| word as u64)
     }
 
     #[inline(always)]
-    pub fn store_pair(pairs: Pairs) -> [u64; 2] {
+    pub(crate) fn store_pair(pairs: Pairs) -> [u64; 2] {
         pairs
     }
 
     #[inline(always)]
-    pub fn add_pair(a: Pairs, b: Pairs) -> Pairs {
+    pub(crate) fn add_pair(a: Pairs, b: Pairs) -> Pairs {
         core::array::from_fn(|i| a[i].wrapping_add(b[i]))
     }
 
     /// `a - b` where `a > limit` as signed integers, else a.
     #[inline(always)]
-    pub fn subtract_above(a: Pairs, limit: Pairs, b: Pairs) -> Pairs {
+    pub(crate) fn subtract_above(a: Pairs, limit: Pairs, b: Pairs) -> Pairs {
         core::array::from_fn(|i| {
             let above = (limit[i] as i64).wrapping_sub(a[i] as i64) >> 63;
             a[i].wrapping_sub(b[i] & above as u64)
@@ -158,89 +158,89 @@ mod words {
 
     /// The lower 32 bits of each.
     #[inline(always)]
-    pub fn lower(a: Pairs) -> Pairs {
+    pub(crate) fn lower(a: Pairs) -> Pairs {
         a.map(|a| a & 0xffff_ffff)
     }
 
     /// The upper 32 bits of each.
     #[inline(always)]
-    pub fn upper(a: Pairs) -> Pairs {
+    pub(crate) fn upper(a: Pairs) -> Pairs {
         a.map(|a| a >> 32)
     }
 
     /// The lower 32 bits of four.
     #[inline(always)]
-    pub fn lower_words(low: Pairs, high: Pairs) -> Lanes {
+    pub(crate) fn lower_words(low: Pairs, high: Pairs) -> Lanes {
         [low[0] as u32, low[1] as u32, high[0] as u32, high[1] as u32]
     }
 
     /// The upper 32 bits of four.
     #[inline(always)]
-    pub fn upper_words(low: Pairs, high: Pairs) -> Lanes {
+    pub(crate) fn upper_words(low: Pairs, high: Pairs) -> Lanes {
         lower_words(upper(low), upper(high))
     }
 
     #[inline(always)]
-    pub fn bits(x: &[f32; 4]) -> Lanes {
+    pub(crate) fn bits(x: &[f32; 4]) -> Lanes {
         x.map(f32::to_bits)
     }
 
     #[inline(always)]
-    pub fn promote(x: &[f32; 4]) -> [Floats; 2] {
+    pub(crate) fn promote(x: &[f32; 4]) -> [Floats; 2] {
         let x = x.map(f64::from);
         [[x[0], x[1]], [x[2], x[3]]]
     }
 
     #[inline(always)]
-    pub fn floats(a: f64, b: f64) -> Floats {
+    pub(crate) fn floats(a: f64, b: f64) -> Floats {
         [a, b]
     }
 
     #[inline(always)]
-    pub fn splat_float(a: f64) -> Floats {
+    pub(crate) fn splat_float(a: f64) -> Floats {
         [a; 2]
     }
 
     #[inline(always)]
-    pub fn add_floats(a: Floats, b: Floats) -> Floats {
+    pub(crate) fn add_floats(a: Floats, b: Floats) -> Floats {
         core::array::from_fn(|i| a[i] + b[i])
     }
 
     #[inline(always)]
-    pub fn mul_floats(a: Floats, b: Floats) -> Floats {
+    pub(crate) fn mul_floats(a: Floats, b: Floats) -> Floats {
         core::array::from_fn(|i| a[i] * b[i])
     }
 
     /// Bits as they are.
     #[inline(always)]
-    pub fn float_bits(a: Floats) -> Pairs {
+    pub(crate) fn float_bits(a: Floats) -> Pairs {
         a.map(f64::to_bits)
     }
 
     /// The first two of four as signed integers.
     #[inline(always)]
-    pub fn signed_to_floats_low(a: Lanes) -> Floats {
+    pub(crate) fn signed_to_floats_low(a: Lanes) -> Floats {
         [f64::from(a[0] as i32), f64::from(a[1] as i32)]
     }
 
     #[inline(always)]
-    pub fn signed_to_floats_high(a: Lanes) -> Floats {
+    pub(crate) fn signed_to_floats_high(a: Lanes) -> Floats {
         [f64::from(a[2] as i32), f64::from(a[3] as i32)]
     }
 
     #[inline(always)]
-    pub fn to_floats_low(a: Lanes) -> Floats {
+    pub(crate) fn to_floats_low(a: Lanes) -> Floats {
         [f64::from(a[0]), f64::from(a[1])]
     }
 
     #[inline(always)]
-    pub fn to_floats_high(a: Lanes) -> Floats {
+    pub(crate) fn to_floats_high(a: Lanes) -> Floats {
         [f64::from(a[2]), f64::from(a[3])]
     }
 
     /// Each rounded to f32.
     #[inline(always)]
-    pub fn round(low: Floats, high: Floats) -> [f32; 4] {
+    pub(crate) fn round(low: Floats, high: Floats) -> [f32; 4] {
         [low[0] as f32, low[1] as f32, high[0] as f32, high[1] as f32]
     }
 }

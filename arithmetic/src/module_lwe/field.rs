@@ -57,7 +57,7 @@ impl Field {
     }
 
     /// The factor w < p.
-    pub const fn factor(&self, w: u32) -> Factor {
+    pub(super) const fn factor(&self, w: u32) -> Factor {
         let w = self.mul(w, self.r_squared);
         Factor {
             w,
@@ -66,7 +66,7 @@ impl Field {
     }
 
     /// `a * b / R mod p`, below p, for `a < 2^32` and `b < p`, without a branch.
-    pub const fn mul(&self, a: u32, b: u32) -> u32 {
+    pub(super) const fn mul(&self, a: u32, b: u32) -> u32 {
         let t = a as u64 * b as u64;
         let m = (t as u32).wrapping_mul(self.inverse);
         // hi(t) < b < p and hi(m * p) < p: the difference lies in (-p, p).
@@ -80,14 +80,14 @@ impl Field {
     }
 
     /// The representative of `a < p` in `[-(p-1)/2, (p-1)/2]`, without a branch.
-    pub const fn centre(&self, a: u32) -> i32 {
+    pub(super) const fn centre(&self, a: u32) -> i32 {
         // All ones where a > (p-1)/2.
         let above = (((self.p - 1) / 2) as i32 - a as i32) >> 31;
         a as i32 - (self.p as i32 & above)
     }
 
     /// `base^exponent mod p`; for constants, as its time depends on the exponent.
-    pub const fn pow(&self, base: u32, mut exponent: u32) -> u32 {
+    pub(super) const fn pow(&self, base: u32, mut exponent: u32) -> u32 {
         let (mut square, mut result) = (base as u64, 1u64);
         while exponent > 0 {
             if exponent & 1 == 1 {
@@ -100,13 +100,13 @@ impl Field {
     }
 
     /// `a^-1 mod p` of a constant.
-    pub const fn invert(&self, a: u32) -> u32 {
+    pub(super) const fn invert(&self, a: u32) -> u32 {
         self.pow(a, self.p - 2)
     }
 
     /// A primitive root of unity of order `2 * degree`, a power of two that divides `p - 1`: with a
     /// non-residue g, `psi = g^((p-1) / (2 * degree))` has `psi^degree = g^((p-1)/2) = -1`.
-    pub const fn root(&self, degree: usize) -> u32 {
+    pub(super) const fn root(&self, degree: usize) -> u32 {
         self.pow(self.non_residue, (self.p - 1) / (2 * degree as u32))
     }
 }

@@ -17,23 +17,23 @@ mod plain {
     use super::super::field::{Factor, Field};
 
     /// Columns in a [`Lanes`].
-    pub const WIDTH: usize = 8;
+    pub(crate) const WIDTH: usize = 8;
 
     /// One word of each of [`WIDTH`] columns.
-    pub type Lanes = [u32; WIDTH];
+    pub(crate) type Lanes = [u32; WIDTH];
     /// A [`Factor`] for every column.
-    pub type Factors = (Lanes, Lanes);
+    pub(crate) type Factors = (Lanes, Lanes);
 
     /// A prime and its inverse.
     #[derive(Clone, Copy)]
-    pub struct Modulus {
+    pub(crate) struct Modulus {
         p: u32,
         inverse: u32,
     }
 
     impl Modulus {
         #[inline(always)]
-        pub fn new(field: &Field) -> Self {
+        pub(crate) fn new(field: &Field) -> Self {
             Self {
                 p: field.p,
                 inverse: field.inverse,
@@ -42,13 +42,13 @@ mod plain {
 
         /// The factor for every column.
         #[inline(always)]
-        pub fn splat(self, factor: Factor) -> Factors {
+        pub(crate) fn splat(self, factor: Factor) -> Factors {
             ([factor.w; WIDTH], [factor.w_inverse; WIDTH])
         }
 
         /// Both unchanged: here, nothing needs to be veiled.
         #[inline(always)]
-        pub fn veil<const N: usize>(
+        pub(crate) fn veil<const N: usize>(
             self,
             factors: [Factors; N],
             _data: Lanes,
@@ -59,19 +59,19 @@ mod plain {
 
     /// The first [`WIDTH`] of `words`.
     #[inline(always)]
-    pub fn load(words: &[u32]) -> Lanes {
+    pub(crate) fn load(words: &[u32]) -> Lanes {
         let words = &words[..WIDTH];
         core::array::from_fn(|i| words[i])
     }
 
     #[inline(always)]
-    pub fn store(lanes: Lanes, words: &mut [u32]) {
+    pub(crate) fn store(lanes: Lanes, words: &mut [u32]) {
         words[..WIDTH].copy_from_slice(&lanes);
     }
 
     /// `a + b mod p`.
     #[inline(always)]
-    pub fn add(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
+    pub(crate) fn add(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
         core::array::from_fn(|i| {
             let sum = a[i].wrapping_add(b[i]);
             sum.min(sum.wrapping_sub(modulus.p))
@@ -80,13 +80,13 @@ mod plain {
 
     /// `a - b + p`, in (0, 2p), below 2^32.
     #[inline(always)]
-    pub fn difference(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
+    pub(crate) fn difference(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
         core::array::from_fn(|i| a[i].wrapping_sub(b[i]).wrapping_add(modulus.p))
     }
 
     /// `v * factor mod p` for any v.
     #[inline(always)]
-    pub fn mul(v: Lanes, (w, w_inverse): Factors, modulus: Modulus) -> Lanes {
+    pub(crate) fn mul(v: Lanes, (w, w_inverse): Factors, modulus: Modulus) -> Lanes {
         core::array::from_fn(|i| {
             let m = v[i].wrapping_mul(w_inverse[i]);
             let x = high(v[i], w[i]).wrapping_sub(high(m, modulus.p));
@@ -96,7 +96,7 @@ mod plain {
 
     /// Bits `shift` to `shift + bits` of the words, less `2^(bits - 1)`, modulo p.
     #[inline(always)]
-    pub fn centred_bits(words: Lanes, shift: u32, bits: u32, modulus: Modulus) -> Lanes {
+    pub(crate) fn centred_bits(words: Lanes, shift: u32, bits: u32, modulus: Modulus) -> Lanes {
         words.map(|word| {
             let x = ((word >> shift) & ((1 << bits) - 1)).wrapping_sub(1 << (bits - 1));
             x.min(x.wrapping_add(modulus.p))
@@ -109,7 +109,7 @@ mod plain {
     /// go where they belong at once, because a vector that is read back in other pieces than it was stored in has
     /// to wait for the cache.
     #[inline(always)]
-    pub fn product(a: &[i32], s: &[i32], modulus: Modulus, row: &mut [u32]) {
+    pub(crate) fn product(a: &[i32], s: &[i32], modulus: Modulus, row: &mut [u32]) {
         let mut sums = [0; LANES];
         let (a, _) = a.as_chunks();
         add_products::<4>(&mut sums, a, s);

@@ -7,7 +7,7 @@ use super::{LANES, Parameters, ntt};
 use crate::residue;
 
 /// `a b mod (x^N + 1, p)` by the definition.
-pub fn schoolbook(a: &[u32], b: &[u32], p: u32) -> Vec<u32> {
+pub(super) fn schoolbook(a: &[u32], b: &[u32], p: u32) -> Vec<u32> {
     let degree = a.len();
     let mut product = vec![0; degree];
     for (i, x) in a.iter().enumerate() {
@@ -27,7 +27,7 @@ pub fn schoolbook(a: &[u32], b: &[u32], p: u32) -> Vec<u32> {
 
 /// A block whose lane's polynomials (r, N) modulo Q are given; residues of each are taken and
 /// transformed by the reference.
-pub fn block_of(parameters: &Parameters, lanes: &[Vec<u64>]) -> Vec<i32> {
+pub(super) fn block_of(parameters: &Parameters, lanes: &[Vec<u64>]) -> Vec<i32> {
     let (degree, rank) = (parameters.degree, parameters.rank);
     let mut block = vec![0; parameters.block_words()];
     for (i, field) in FIELDS.iter().enumerate() {
@@ -48,7 +48,7 @@ pub fn block_of(parameters: &Parameters, lanes: &[Vec<u64>]) -> Vec<i32> {
 }
 
 /// Pearson's statistic against equal bins.
-pub fn chi_square(bins: &[u32]) -> f64 {
+pub(super) fn chi_square(bins: &[u32]) -> f64 {
     let expected = f64::from(bins.iter().sum::<u32>()) / bins.len() as f64;
     let term = |bin: &u32| (f64::from(*bin) - expected) * (f64::from(*bin) - expected) / expected;
     bins.iter().map(term).sum()

@@ -6,7 +6,7 @@ use super::{Connection, ConnectionError, Handshake, Stream, Taken};
 use crate::verify::Verified;
 
 /// What carries frames between client and payload, whole and in order. Whoever it is need not be trusted.
-pub trait Transport {
+pub(super) trait Transport {
     /// Why a frame was not carried.
     type Error;
 
@@ -19,7 +19,7 @@ pub trait Transport {
 
 /// Why a reply does not come, or not all of it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error<E> {
+pub(super) enum Error<E> {
     /// The transport failed.
     #[error("the connection failed: {0}")]
     Transport(E),
@@ -32,14 +32,14 @@ pub enum Error<E> {
 }
 
 /// A connection to the payload over a transport.
-pub struct Channel<T> {
+pub(super) struct Channel<T> {
     transport: T,
     connection: Connection,
 }
 
 impl<T: Transport> Channel<T> {
     /// Does the handshake with the payload that was verified, and with no other.
-    pub fn connect(verified: &Verified, mut transport: T) -> Result<Self, Error<T::Error>> {
+    pub(super) fn connect(verified: &Verified, mut transport: T) -> Result<Self, Error<T::Error>> {
         let (handshake, message) = Handshake::begin(verified)?;
         transport.send(&message).map_err(Error::Transport)?;
         let answer = transport.receive().map_err(Error::Transport)?;
@@ -51,7 +51,7 @@ impl<T: Transport> Channel<T> {
     }
 
     /// Sends a request.
-    pub fn request(&mut self, request: Request) -> Result<Stream, Error<T::Error>> {
+    pub(super) fn request(&mut self, request: Request) -> Result<Stream, Error<T::Error>> {
         let (stream, frames) = self.connection.request(request)?;
         self.send(&frames)?;
         Ok(stream)
@@ -59,7 +59,7 @@ impl<T: Transport> Channel<T> {
 
     /// Waits for the next event of a stream. `None` after the one that ended it, and never before: a reply
     /// that was cut off is an error. What comes for other streams meanwhile is kept for them.
-    pub fn next(&mut self, stream: &mut Stream) -> Result<Option<Event>, Error<T::Error>> {
+    pub(super) fn next(&mut self, stream: &mut Stream) -> Result<Option<Event>, Error<T::Error>> {
         loop {
             match self.connection.take(stream)? {
                 Taken::Event(event, frames) => {
@@ -76,7 +76,7 @@ impl<T: Transport> Channel<T> {
     }
 
     /// Gives a stream up.
-    pub fn cancel(&mut self, stream: Stream) -> Result<(), Error<T::Error>> {
+    pub(super) fn cancel(&mut self, stream: Stream) -> Result<(), Error<T::Error>> {
         let frames = self.connection.cancel(stream)?;
         self.send(&frames)
     }

@@ -115,7 +115,11 @@ fn is_equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Before every route; `/health` tells nothing and needs no key.
-pub async fn guard(State(proxy): State<Arc<Proxy>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(proxy): State<Arc<Proxy>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let is_health = request.uri().path() == "/health" && proxy.guard.api_key.is_some();
     match proxy.guard.check(request.headers()) {
         Err(error) if !is_health => error.into_response(),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use talaria_wire::channel::message::{Logprobs, TokenLogprob};
 
 /// For `choices[].logprobs.content` of a chat.
-pub fn chat(logprobs: &Logprobs) -> Value {
+pub(super) fn chat(logprobs: &Logprobs) -> Value {
     let mut entry = token(&logprobs.chosen);
     entry["top_logprobs"] = logprobs.top.iter().map(token).collect();
     entry
@@ -16,7 +16,7 @@ fn token(token: &TokenLogprob) -> Value {
 
 /// `choices[].logprobs` of a completion, token by token.
 #[derive(Default)]
-pub struct Lists {
+pub(super) struct Lists {
     tokens: Vec<Value>,
     token_logprobs: Vec<Value>,
     top_logprobs: Vec<Value>,
@@ -25,7 +25,7 @@ pub struct Lists {
 
 impl Lists {
     /// The next token, whose text begins so many characters into the completion.
-    pub fn push(&mut self, logprobs: &Logprobs, offset: usize) {
+    pub(super) fn push(&mut self, logprobs: &Logprobs, offset: usize) {
         let top = logprobs.top.iter();
         let top: Map<_, _> = top.map(|t| (text(t), finite(t.logprob))).collect();
         self.tokens.push(text(&logprobs.chosen).into());
@@ -35,7 +35,7 @@ impl Lists {
     }
 
     /// As it stands in a choice.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "tokens": self.tokens,
             "token_logprobs": self.token_logprobs,

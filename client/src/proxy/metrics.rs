@@ -12,7 +12,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::request::Endpoint;
 
 /// Of [`Metrics::text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds of the buckets for the time to the first token, in seconds.
 const FIRST_TOKEN: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -20,7 +20,7 @@ const FIRST_TOKEN: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 type Labels = [(&'static str, &'static str); 1];
 
 /// Counters since the start.
-pub struct Metrics {
+pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Labels, Counter>,
     errors: Counter,
@@ -88,37 +88,37 @@ fn labels(endpoint: Endpoint) -> Labels {
 
 impl Metrics {
     /// A request came.
-    pub fn requested(&self, endpoint: Endpoint) {
+    pub(super) fn requested(&self, endpoint: Endpoint) {
         self.requests.get_or_create(&labels(endpoint)).inc();
     }
 
     /// A request was not answered, or not in full.
-    pub fn failed(&self) {
+    pub(super) fn failed(&self) {
         self.errors.inc();
     }
 
     /// A reply is complete.
-    pub fn finished(&self, prompt_tokens: u32) {
+    pub(super) fn finished(&self, prompt_tokens: u32) {
         self.prompt_tokens.inc_by(prompt_tokens.into());
     }
 
     /// A token came.
-    pub fn token(&self) {
+    pub(super) fn token(&self) {
         self.completion_tokens.inc();
     }
 
     /// It is the first of its request.
-    pub fn first_token(&self, after: Duration) {
+    pub(super) fn first_token(&self, after: Duration) {
         self.first_token.observe(after.as_secs_f64());
     }
 
     /// So many streams more or less.
-    pub fn streams(&self, change: i64) {
+    pub(super) fn streams(&self, change: i64) {
         self.active_streams.inc_by(change);
     }
 
     /// All of it, in the text format of OpenMetrics.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes all");
         text

@@ -4,7 +4,7 @@ use std::thread;
 
 /// Asserts that `accepts` takes `bytes` as they are, and refuses them with any one bit flipped in any of the
 /// bytes at `places`. Spread over all cores.
-pub fn assert_every_flip_refused(
+pub(super) fn assert_every_flip_refused(
     bytes: &[u8],
     places: &[usize],
     accepts: impl Fn(&[u8]) -> bool + Sync,

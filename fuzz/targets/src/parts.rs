@@ -1,7 +1,7 @@
 //! Inputs of several parts: a u32le length before each, cut off where the input ends.
 
 /// The parts of an input.
-pub fn parts(mut data: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn parts(mut data: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     while let Some((length, rest)) = data.split_first_chunk() {
         let length = u32::from_le_bytes(*length) as usize;
@@ -13,7 +13,7 @@ pub fn parts(mut data: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The input with these parts.
-pub fn join<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Vec<u8> {
+pub(crate) fn join<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Vec<u8> {
     let mut data = Vec::new();
     for part in parts {
         let part = part.as_ref();

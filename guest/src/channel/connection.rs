@@ -7,7 +7,7 @@ use talaria_wire::channel::{Assembler, ChannelError, MAX_STREAMS, Sealed, messag
 use super::stream::Stream;
 
 /// A connection after its handshake.
-pub struct Connection {
+pub(super) struct Connection {
     sealed: Sealed,
     incoming: Assembler,
     /// Whose last event was not sealed yet.
@@ -22,7 +22,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(sealed: Sealed) -> Self {
+    pub(super) fn new(sealed: Sealed) -> Self {
         Self {
             sealed,
             incoming: Assembler::default(),
@@ -35,12 +35,12 @@ impl Connection {
     }
 
     /// Whether a frame was opened: the other end completed the handshake.
-    pub fn is_proven(&self) -> bool {
+    pub(super) fn is_proven(&self) -> bool {
         self.proven
     }
 
     /// Takes the next frame; the message that it completes. After an error nothing can be taken any more.
-    pub fn open(&mut self, frame: &[u8]) -> Result<Option<(u32, ToPayload)>, ChannelError> {
+    pub(super) fn open(&mut self, frame: &[u8]) -> Result<Option<(u32, ToPayload)>, ChannelError> {
         let fragment = self.sealed.open(frame)?;
         self.proven = true;
         let stream = fragment.stream;
@@ -51,7 +51,7 @@ impl Connection {
     }
 
     /// A new stream. `None`: the number was used, or there are too many.
-    pub fn begin(&mut self, stream: u32) -> Option<&mut Stream> {
+    pub(super) fn begin(&mut self, stream: u32) -> Option<&mut Stream> {
         if self.highest >= Some(stream) || self.streams.len() >= MAX_STREAMS {
             return None;
         }
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// More events of a stream may be sent. `None`: the client gave more than it had taken.
-    pub fn credit(&mut self, stream: u32, events: u32) -> Option<()> {
+    pub(super) fn credit(&mut self, stream: u32, events: u32) -> Option<()> {
         match self.streams.get_mut(&stream) {
             Some(stream) => stream.credit(events),
             None => self.was_begun(stream),
@@ -68,7 +68,7 @@ impl Connection {
     }
 
     /// Forgets a stream; its session, if it had one. `None`: the stream was never begun.
-    pub fn cancel(&mut self, stream: u32) -> Option<Option<u32>> {
+    pub(super) fn cancel(&mut self, stream: u32) -> Option<Option<u32>> {
         self.was_begun(stream)?;
         Some(self.streams.remove(&stream).and_then(|s| s.session()))
     }
@@ -78,22 +78,22 @@ impl Connection {
         (self.highest >= Some(stream)).then_some(())
     }
 
-    pub fn stream_mut(&mut self, stream: u32) -> Option<&mut Stream> {
+    pub(super) fn stream_mut(&mut self, stream: u32) -> Option<&mut Stream> {
         self.streams.get_mut(&stream)
     }
 
     /// Sessions under way, each with whether its stream is full.
-    pub fn sessions(&self) -> impl Iterator<Item = (u32, bool)> {
+    pub(super) fn sessions(&self) -> impl Iterator<Item = (u32, bool)> {
         let streams = self.streams.values();
         streams.filter_map(|stream| Some((stream.session()?, stream.is_full())))
     }
 
-    pub fn has_frames(&self) -> bool {
+    pub(super) fn has_frames(&self) -> bool {
         !self.frames.is_empty() || self.streams.values().any(Stream::may_send)
     }
 
     /// At most `most` frames.
-    pub fn seal(&mut self, most: usize) -> Result<Vec<Vec<u8>>, ChannelError> {
+    pub(super) fn seal(&mut self, most: usize) -> Result<Vec<Vec<u8>>, ChannelError> {
         while self.frames.len() < most {
             let Some(id) = self.next_stream() else { break };
             self.seal_event(id)?;

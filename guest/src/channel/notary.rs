@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Signs for one instance. The key never leaves.
-pub struct Notary {
+pub(super) struct Notary {
     key: SigningKey,
     payload_sha256: [u8; 32],
     model_digest: [u8; 32],
@@ -20,14 +20,14 @@ pub struct Notary {
 }
 
 /// The receipt of a reply under way.
-pub struct Draft {
+pub(super) struct Draft {
     request_digest: [u8; 32],
     reply: Reply,
 }
 
 impl Notary {
     /// Draws the key. `payload_sha256`: what the host says this component is.
-    pub fn new(ready: &Ready, payload_sha256: [u8; 32], world: &mut dyn World) -> Self {
+    pub(super) fn new(ready: &Ready, payload_sha256: [u8; 32], world: &mut dyn World) -> Self {
         Self {
             key: SigningKey::from_bytes(&fresh_seed(world)),
             payload_sha256,
@@ -37,16 +37,16 @@ impl Notary {
     }
 
     /// Ed25519.
-    pub fn public_key(&self) -> [u8; 32] {
+    pub(super) fn public_key(&self) -> [u8; 32] {
         self.key.verifying_key().to_bytes()
     }
 
-    pub fn payload_sha256(&self) -> &[u8; 32] {
+    pub(super) fn payload_sha256(&self) -> &[u8; 32] {
         &self.payload_sha256
     }
 
     /// The reply is complete, as its last event says.
-    pub fn sign(
+    pub(super) fn sign(
         &self,
         draft: Draft,
         usage: Usage,
@@ -72,7 +72,7 @@ impl Notary {
 
 impl Draft {
     /// `None` if the client asked for no receipt.
-    pub fn of(request: &Request) -> Option<Self> {
+    pub(super) fn of(request: &Request) -> Option<Self> {
         request.receipt.then(|| Self {
             request_digest: request.digest(),
             reply: Reply::default(),
@@ -80,7 +80,7 @@ impl Draft {
     }
 
     /// A token as it is sent.
-    pub fn push(&mut self, id: u32, text: &str) {
+    pub(super) fn push(&mut self, id: u32, text: &str) {
         self.reply.push(id, text);
     }
 }

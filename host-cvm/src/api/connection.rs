@@ -19,7 +19,7 @@ type Sink = stream::SplitSink<WebSocket, Message>;
 type Stream = stream::SplitStream<WebSocket>;
 
 /// Serves until either end has enough.
-pub async fn serve(
+pub(super) async fn serve(
     server: &Server,
     socket: WebSocket,
     evidence: Vec<u8>,

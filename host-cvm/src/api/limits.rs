@@ -47,17 +47,22 @@ mod seconds {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(duration.as_secs())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
         u32::deserialize(deserializer).map(|seconds| Duration::from_secs(seconds.into()))
     }
 }
 
 /// Who is connected.
-pub struct Clients {
+pub(super) struct Clients {
     limits: Limits,
     seen: Arc<Seen>,
 }
@@ -76,13 +81,13 @@ struct Client {
 }
 
 /// A client's place; given back when dropped.
-pub struct Admission {
+pub(super) struct Admission {
     address: IpAddr,
     seen: Arc<Seen>,
 }
 
 impl Clients {
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
             seen: Arc::default(),
@@ -90,7 +95,7 @@ impl Clients {
     }
 
     /// None: it, or all together, have too many connections, or it asked too often.
-    pub fn admit(&self, address: IpAddr) -> Option<Admission> {
+    pub(super) fn admit(&self, address: IpAddr) -> Option<Admission> {
         let address = network(address);
         let most = f64::from(self.limits.evidence_per_minute);
         let now = Instant::now();
@@ -120,13 +125,13 @@ impl Clients {
     }
 
     /// Connections now.
-    pub fn connected(&self) -> usize {
+    pub(super) fn connected(&self) -> usize {
         let clients = self.seen.lock();
         clients.values().map(|client| client.connected).sum()
     }
 
     /// Waits until nobody is connected, at most for `limit`.
-    pub async fn wait_until_gone(&self, limit: Duration) {
+    pub(super) async fn wait_until_gone(&self, limit: Duration) {
         let gone = async {
             loop {
                 let left = self.seen.left.notified();

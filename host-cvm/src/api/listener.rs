@@ -26,7 +26,7 @@ const SOCKETS_PER_CLIENT: usize = 64;
 const HEADERS: Duration = Duration::from_secs(10);
 
 /// Serves until `stop` is done and requests under way are answered. Requests carry the client's [`ConnectInfo`].
-pub async fn serve(
+pub(super) async fn serve(
     mut listener: TcpListener,
     routes: Router,
     stop: impl Future<Output = ()> + Send,

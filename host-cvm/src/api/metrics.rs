@@ -8,11 +8,11 @@ use prometheus_client::registry::Registry;
 use crate::payload::Counters;
 
 /// Of [`Metrics::text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the listener counts.
 #[derive(Default)]
-pub struct Metrics {
+pub(super) struct Metrics {
     pub connections: Counter,
     pub refused: Counter,
     pub evidence: Counter,
@@ -24,7 +24,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// All of it as it is now, in the text format of OpenMetrics.
-    pub fn text(&self, cvm: Counters, connected: usize, quarantined: bool) -> String {
+    pub(super) fn text(&self, cvm: Counters, connected: usize, quarantined: bool) -> String {
         let mut metrics = Registry::with_prefix("talaria_cvm");
         for (name, help, total) in [
             (

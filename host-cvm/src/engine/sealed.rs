@@ -54,7 +54,7 @@ struct Slot {
 }
 
 impl Desk {
-    pub fn new(payload_sha256: [u8; 32], keys: watch::Sender<Option<Keys>>) -> Self {
+    pub(super) fn new(payload_sha256: [u8; 32], keys: watch::Sender<Option<Keys>>) -> Self {
         Self {
             payload_sha256,
             connections: HashMap::new(),
@@ -64,16 +64,16 @@ impl Desk {
     }
 
     /// Whether a step would bring a reply on.
-    pub fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::SeqCst)
     }
 
     /// Whether clients are served.
-    pub fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         self.keys.borrow().is_some()
     }
 
-    pub fn obey(&mut self, instance: &mut Instance, command: SealedCommand) {
+    pub(super) fn obey(&mut self, instance: &mut Instance, command: SealedCommand) {
         match command {
             SealedCommand::Begin(reply) => drop(reply.send(self.begin(instance))),
             SealedCommand::Open(handshake) => self.open(instance, *handshake),
@@ -92,7 +92,7 @@ impl Desk {
     }
 
     /// Has the instance draw its keys, or tells them.
-    pub fn begin(&mut self, instance: &mut Instance) -> Result<Keys, CvmError> {
+    pub(super) fn begin(&mut self, instance: &mut Instance) -> Result<Keys, CvmError> {
         let keys = instance.begin_channel(&self.payload_sha256)?;
         self.keys.send_replace(Some(keys));
         Ok(keys)
@@ -140,7 +140,7 @@ impl Desk {
     }
 
     /// Hands the payload's frames to those who have room for them.
-    pub fn move_frames(&mut self, instance: &mut Instance) {
+    pub(super) fn move_frames(&mut self, instance: &mut Instance) {
         if !self.has_begun() || instance.trapped() {
             return;
         }
@@ -183,13 +183,13 @@ impl Desk {
     }
 
     /// Ends all connections; their clients see it.
-    pub fn drop_all(&mut self) {
+    pub(super) fn drop_all(&mut self) {
         self.connections.clear();
         self.busy.store(false, Ordering::SeqCst);
     }
 
     /// The instance is another one: its keys are too.
-    pub fn restart(&mut self, instance: &mut Instance) {
+    pub(super) fn restart(&mut self, instance: &mut Instance) {
         self.drop_all();
         self.keys.send_replace(None);
         if let Err(error) = self.begin(instance) {
@@ -198,7 +198,7 @@ impl Desk {
     }
 
     /// No instance any more.
-    pub fn shut(&mut self) {
+    pub(super) fn shut(&mut self) {
         self.drop_all();
         self.keys.send_replace(None);
     }

@@ -56,18 +56,18 @@ struct PayloadCounts {
 }
 
 impl InstanceCounters {
-    pub fn count_traffic(&self, up: u64, down: u64) {
+    pub(crate) fn count_traffic(&self, up: u64, down: u64) {
         self.bytes_up.fetch_add(up, Relaxed);
         self.bytes_down.fetch_add(down, Relaxed);
     }
 
-    pub fn count_wait(&self, wait: Duration, gpu_us: u64) {
+    pub(crate) fn count_wait(&self, wait: Duration, gpu_us: u64) {
         self.wait_ns.fetch_add(nanos(wait), Relaxed);
         self.gpu_us.fetch_add(gpu_us, Relaxed);
     }
 
     /// A draw of masks; what is below a millisecond is no wait.
-    pub fn count_draw(&self, waited: Duration) {
+    pub(crate) fn count_draw(&self, waited: Duration) {
         self.draws.fetch_add(1, Relaxed);
         if waited >= Duration::from_millis(1) {
             self.empty_draws.fetch_add(1, Relaxed);
@@ -75,18 +75,18 @@ impl InstanceCounters {
         }
     }
 
-    pub fn count_step(&self, guest: Duration) {
+    pub(crate) fn count_step(&self, guest: Duration) {
         self.steps.fetch_add(1, Relaxed);
         self.guest_ns.fetch_add(nanos(guest), Relaxed);
     }
 
     /// Takes the payload's own figures: projections, rows, checks. Whether they changed.
-    pub fn set_payload(&self, current: [u64; 3]) -> bool {
+    pub(crate) fn set_payload(&self, current: [u64; 3]) -> bool {
         std::mem::replace(&mut self.payload().current, current) != current
     }
 
     /// The instance is replaced by a fresh one, which counts from zero.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         let mut payload = self.payload();
         let ended = std::mem::take(&mut payload.current);
         for (retired, count) in payload.retired.iter_mut().zip(ended) {
@@ -94,7 +94,7 @@ impl InstanceCounters {
         }
     }
 
-    pub fn read(&self) -> Counters {
+    pub(crate) fn read(&self) -> Counters {
         let payload = *self.payload();
         let [projections, rows, checks] =
             std::array::from_fn(|i| payload.retired[i] + payload.current[i]);

@@ -31,7 +31,7 @@ pub(crate) struct GuestState {
 
 impl GuestState {
     /// A store around this state that enforces the limits.
-    pub fn into_store(self, engine: &wasmtime::Engine) -> Store<GuestState> {
+    pub(crate) fn into_store(self, engine: &wasmtime::Engine) -> Store<GuestState> {
         let lifted_bytes = self.memory.limit;
         let mut store = Store::new(engine, self);
         store.limiter(|state| &mut state.memory);
@@ -60,7 +60,7 @@ pub(crate) struct CallClock {
 }
 
 impl CallClock {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
             waited: Duration::ZERO,
@@ -70,7 +70,7 @@ impl CallClock {
     }
 
     /// A call begins that may compute for `limit`.
-    pub fn start(&mut self, limit: Duration) {
+    pub(crate) fn start(&mut self, limit: Duration) {
         *self = Self {
             limit,
             ..Self::new()
@@ -78,21 +78,21 @@ impl CallClock {
     }
 
     /// An import took this long.
-    pub fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         self.waited += time;
     }
 
     /// Time computed since the call began.
-    pub fn computed(&self) -> Duration {
+    pub(crate) fn computed(&self) -> Duration {
         self.started.elapsed().saturating_sub(self.waited)
     }
 
     /// Whether the call was interrupted for computing too long.
-    pub fn was_over(&self) -> bool {
+    pub(crate) fn was_over(&self) -> bool {
         self.over
     }
 
-    pub fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
@@ -112,7 +112,7 @@ pub(crate) struct MemoryLimit {
 
 impl MemoryLimit {
     /// At most `bytes`, and at most what 32-bit memories have.
-    pub fn new(bytes: u64) -> Self {
+    pub(crate) fn new(bytes: u64) -> Self {
         let bytes = bytes.min(MAX_MEMORY_BYTES);
         Self {
             limit: usize::try_from(bytes).unwrap_or(usize::MAX),
@@ -120,11 +120,11 @@ impl MemoryLimit {
         }
     }
 
-    pub fn was_refused(&self) -> bool {
+    pub(crate) fn was_refused(&self) -> bool {
         self.refused
     }
 
-    pub fn mebibytes(&self) -> u64 {
+    pub(crate) fn mebibytes(&self) -> u64 {
         self.limit as u64 >> 20
     }
 }

@@ -92,7 +92,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 /// Random shapes: products equal the reference, and what was stored is read.
-pub fn check_random<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
+pub(super) fn check_random<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
     let backend = std::cell::RefCell::new(open().unwrap());
     let mut runner = TestRunner::new(Config::with_cases(48));
     let outcome = runner.run(&cases(), |case| {
@@ -142,7 +142,7 @@ fn extreme_residues(p: u32) -> [u32; 8] {
 }
 
 /// Largest and smallest weights and residues at the given k, each combination.
-pub fn check_extremes<B: Backend>(open: impl Fn() -> Result<B, BackendError>, ks: &[usize]) {
+pub(super) fn check_extremes<B: Backend>(open: impl Fn() -> Result<B, BackendError>, ks: &[usize]) {
     let mut backend = open().unwrap();
     for k in ks {
         for format in [WeightFormat::Int16, WeightFormat::Int8] {
@@ -168,7 +168,7 @@ pub fn check_extremes<B: Backend>(open: impl Fn() -> Result<B, BackendError>, ks
 }
 
 /// Indices and lengths that do not fit are errors, not panics.
-pub fn check_refusals<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
+pub(super) fn check_refusals<B: Backend>(open: impl Fn() -> Result<B, BackendError>) {
     let mut backend = open().unwrap();
     let shape = |k, n| MatrixShape {
         k,

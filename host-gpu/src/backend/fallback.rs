@@ -4,7 +4,7 @@ use super::cpu::CpuBackend;
 use super::{Backend, BackendError, MatrixShape, Planes};
 
 /// A backend that is replaced by the CPU if it refuses a matrix before any weight is stored.
-pub struct Fallback {
+pub(super) struct Fallback {
     backend: Box<dyn Backend>,
     /// Threads of the CPU backend.
     threads: Option<usize>,
@@ -14,7 +14,7 @@ pub struct Fallback {
 
 impl Fallback {
     /// Uses `first` as long as it has room; it holds no matrix yet.
-    pub fn new(first: Box<dyn Backend>, threads: Option<usize>) -> Self {
+    pub(super) fn new(first: Box<dyn Backend>, threads: Option<usize>) -> Self {
         Self {
             backend: first,
             threads,

@@ -11,7 +11,7 @@ use crate::backend::{Backend, BackendError, MatrixShape, Planes};
 
 /// What tests know and steer of a [`Memory`] backend.
 #[derive(Default)]
-pub struct Control {
+pub(crate) struct Control {
     /// Matrix and rows of every product begun.
     dispatches: Mutex<Vec<(usize, usize)>>,
     begun: Condvar,
@@ -27,18 +27,18 @@ pub struct Control {
 
 impl Control {
     /// Lets products begin, but not end.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         *self.held.lock().unwrap() = true;
     }
 
     /// Lets products end.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.held.lock().unwrap() = false;
         self.released.notify_all();
     }
 
     /// Waits until so many products have begun since the start, and gives all of them.
-    pub fn wait_for_dispatches(&self, count: usize) -> Vec<(usize, usize)> {
+    pub(crate) fn wait_for_dispatches(&self, count: usize) -> Vec<(usize, usize)> {
         let dispatches = self.dispatches.lock().unwrap();
         let (dispatches, timeout) = self
             .begun
@@ -66,7 +66,7 @@ impl Control {
 
 /// Matrices as plain integers.
 #[derive(Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     matrices: Vec<(MatrixShape, Vec<Vec<i8>>)>,
     limit: Option<u64>,
     /// Also in the hands of the test.
@@ -75,7 +75,7 @@ pub struct Memory {
 
 impl Memory {
     /// With room for no more than this.
-    pub fn of_bytes(limit: u64) -> Self {
+    pub(crate) fn of_bytes(limit: u64) -> Self {
         Self {
             limit: Some(limit),
             ..Self::default()

@@ -35,7 +35,7 @@ pub(super) struct Measured {
 
 impl Load {
     /// As the flags have it, with one session.
-    pub fn of(args: &BenchArgs) -> Self {
+    pub(super) fn of(args: &BenchArgs) -> Self {
         Self {
             sessions: 1,
             prompt_tokens: args.prompt_tokens as usize,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// When a session was opened, how long its prompt was, and when each of its tokens arrived.
 #[derive(Clone, Debug)]
-pub struct Timeline {
+pub(super) struct Timeline {
     /// Its prompt was handed over.
     pub opened: Instant,
     /// Tokens of its prompt.
@@ -15,7 +15,7 @@ pub struct Timeline {
 
 /// Tokens per second over all sessions of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rates {
+pub(super) struct Rates {
     /// Prompt tokens per second, from the first session opened to the last session's first token.
     pub prefill: f64,
     /// Generated tokens per second while every session was decoding.
@@ -28,7 +28,7 @@ pub struct Rates {
 /// that the batch is full all the while. Each session's rate is that of the intervals between its own
 /// tokens in that time: tokens of one step arrive one after the other, and a count up to a moment
 /// within such a burst would miss part of it.
-pub fn rates(sessions: &[Timeline]) -> Option<Rates> {
+pub(super) fn rates(sessions: &[Timeline]) -> Option<Rates> {
     let opened = sessions.iter().map(|s| s.opened).min()?;
     let begin = sessions.iter().map(|s| s.tokens.first().copied()).max()??;
     let end = sessions.iter().map(|s| s.tokens.last().copied()).min()??;

@@ -16,13 +16,13 @@ pub(super) struct Scratch(TempDir);
 
 impl Scratch {
     /// An empty one.
-    pub fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
         Ok(Self(builder.prefix("talaria-bench-").tempdir()?))
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 }

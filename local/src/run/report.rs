@@ -56,7 +56,7 @@ pub(super) struct Run {
 }
 
 impl Report {
-    pub fn new(summary: &Summary, run: Run) -> Self {
+    pub(super) fn new(summary: &Summary, run: Run) -> Self {
         let Run {
             outcome,
             counters,
@@ -92,7 +92,7 @@ impl Report {
     }
 
     /// One line for people.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let Traffic {
             projections,
             bytes_up,

@@ -25,7 +25,7 @@ const UNDERSTOOD: [ObjectIdentifier; 2] = [
 ];
 
 /// A parsed certificate; nothing about it is verified yet.
-pub struct Certificate<'a> {
+pub(super) struct Certificate<'a> {
     /// Role in the chain, for messages.
     pub role: &'static str,
     parsed: x509_cert::Certificate,
@@ -34,7 +34,7 @@ pub struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    pub fn parse(role: &'static str, der: &'a [u8]) -> Result<Self, Refusal> {
+    pub(super) fn parse(role: &'static str, der: &'a [u8]) -> Result<Self, Refusal> {
         let malformed = |reason: String| Refusal::CertificateMalformed {
             certificate: role,
             reason,
@@ -84,7 +84,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// Valid at `now`, first and last second included.
-    pub fn check_validity(&self, now: UnixTime) -> Result<(), Refusal> {
+    pub(super) fn check_validity(&self, now: UnixTime) -> Result<(), Refusal> {
         let (from, until) = self.validity();
         ensure(from <= now, || Refusal::CertificateNotYetValid {
             certificate: self.role,
@@ -99,14 +99,14 @@ impl<'a> Certificate<'a> {
     }
 
     /// First and last second.
-    pub fn validity(&self) -> (UnixTime, UnixTime) {
+    pub(super) fn validity(&self) -> (UnixTime, UnixTime) {
         let validity = self.parsed.tbs_certificate().validity();
         let seconds = |time: x509_cert::time::Time| UnixTime(time.to_unix_duration().as_secs());
         (seconds(validity.not_before), seconds(validity.not_after))
     }
 
     /// May certify others.
-    pub fn check_is_authority(&self) -> Result<(), Refusal> {
+    pub(super) fn check_is_authority(&self) -> Result<(), Refusal> {
         let usage = |reason| Refusal::CertificateUsage {
             certificate: self.role,
             reason,
@@ -121,7 +121,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// May not certify others.
-    pub fn check_is_end_entity(&self) -> Result<(), Refusal> {
+    pub(super) fn check_is_end_entity(&self) -> Result<(), Refusal> {
         ensure(!self.is_authority()?, || Refusal::CertificateUsage {
             certificate: self.role,
             reason: "it is a certificate authority",
@@ -144,7 +144,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// Issued under the name and by the key of `issuer`.
-    pub fn check_issued_by(&self, issuer: &Certificate) -> Result<(), Refusal> {
+    pub(super) fn check_issued_by(&self, issuer: &Certificate) -> Result<(), Refusal> {
         ensure(self.issuer() == issuer.subject(), || {
             Refusal::CertificateName {
                 certificate: self.role,
@@ -174,16 +174,16 @@ impl<'a> Certificate<'a> {
             .map_err(|_| wrong())
     }
 
-    pub fn issuer(&self) -> &x509_cert::name::Name {
+    pub(super) fn issuer(&self) -> &x509_cert::name::Name {
         self.parsed.tbs_certificate().issuer()
     }
 
-    pub fn subject(&self) -> &x509_cert::name::Name {
+    pub(super) fn subject(&self) -> &x509_cert::name::Name {
         self.parsed.tbs_certificate().subject()
     }
 
     /// Common name of the subject; empty if there is none.
-    pub fn common_name(&self) -> String {
+    pub(super) fn common_name(&self) -> String {
         let name = self.subject().common_name();
         name.ok()
             .flatten()
@@ -191,24 +191,28 @@ impl<'a> Certificate<'a> {
     }
 
     /// Subject public key: algorithm is the caller's to check, by parsing it.
-    pub fn public_key_info(&self) -> &x509_cert::spki::SubjectPublicKeyInfoOwned {
+    pub(super) fn public_key_info(&self) -> &x509_cert::spki::SubjectPublicKeyInfoOwned {
         self.parsed.tbs_certificate().subject_public_key_info()
     }
 
     /// Raw value of an extension.
-    pub fn extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
+    pub(super) fn extension(&self, oid: ObjectIdentifier) -> Option<&[u8]> {
         let found = self.extensions().iter().find(|e| e.extn_id == oid);
         found.map(|e| e.extn_value.as_bytes())
     }
 
     /// Extension that is a DER INTEGER of 0 to 255.
-    pub fn u8_extension(&self, oid: ObjectIdentifier, name: &'static str) -> Result<u8, Refusal> {
+    pub(super) fn u8_extension(
+        &self,
+        oid: ObjectIdentifier,
+        name: &'static str,
+    ) -> Result<u8, Refusal> {
         let value = self.needed_extension(oid, name)?;
         u8::from_der(value).map_err(|e| self.bad_extension(name, e.to_string()))
     }
 
     /// Extension that is a DER IA5String.
-    pub fn text_extension(
+    pub(super) fn text_extension(
         &self,
         oid: ObjectIdentifier,
         name: &'static str,
@@ -219,7 +223,7 @@ impl<'a> Certificate<'a> {
             .map_err(|e| self.bad_extension(name, e.to_string()))
     }
 
-    pub fn needed_extension(
+    pub(super) fn needed_extension(
         &self,
         oid: ObjectIdentifier,
         name: &'static str,
@@ -228,7 +232,7 @@ impl<'a> Certificate<'a> {
             .ok_or_else(|| self.bad_extension(name, "missing".into()))
     }
 
-    pub fn bad_extension(&self, extension: &'static str, reason: String) -> Refusal {
+    pub(super) fn bad_extension(&self, extension: &'static str, reason: String) -> Refusal {
         Refusal::CertificateExtension {
             certificate: self.role,
             extension,

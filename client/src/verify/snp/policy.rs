@@ -15,7 +15,12 @@ const POLICY_DEBUG: u64 = 1 << 19;
 const PLATFORM_CIPHERTEXT_HIDING: u64 = 1 << 4;
 const PLATFORM_ALIAS_CHECK: u64 = 1 << 5;
 
-pub fn appraise(report: &Report, endorsement: &Endorsement, policy: &SnpPolicy, steps: &mut Steps) {
+pub(super) fn appraise(
+    report: &Report,
+    endorsement: &Endorsement,
+    policy: &SnpPolicy,
+    steps: &mut Steps,
+) {
     check_key(endorsement, policy, steps);
     check_tcb(report, endorsement, policy, steps);
     check_guest(report, policy, steps);

@@ -31,7 +31,7 @@ pub enum Refused {
 }
 
 impl Instance {
-    pub fn begin_channel(&mut self, payload_sha256: &[u8; 32]) -> Result<Keys, CvmError> {
+    pub(crate) fn begin_channel(&mut self, payload_sha256: &[u8; 32]) -> Result<Keys, CvmError> {
         let begun = self.call("channel.begin", 1, |exports, store| {
             let channel = exports.talaria_payload_channel();
             channel.call_begin(store, payload_sha256)
@@ -48,7 +48,7 @@ impl Instance {
         })
     }
 
-    pub fn open_connection(&mut self, handshake: &[u8]) -> Result<channel::Opened, Refused> {
+    pub(crate) fn open_connection(&mut self, handshake: &[u8]) -> Result<channel::Opened, Refused> {
         let opened = self.call("channel.open", 1, |exports, store| {
             exports
                 .talaria_payload_channel()
@@ -57,7 +57,7 @@ impl Instance {
         Ok(opened.map_err(|_| Refused::Gone)??)
     }
 
-    pub fn deliver(&mut self, connection: u64, frame: &[u8]) -> Result<(), Refused> {
+    pub(crate) fn deliver(&mut self, connection: u64, frame: &[u8]) -> Result<(), Refused> {
         let delivered = self.call("channel.deliver", 1, |exports, store| {
             let channel = exports.talaria_payload_channel();
             channel.call_deliver(store, connection, frame)
@@ -65,20 +65,20 @@ impl Instance {
         Ok(delivered.map_err(|_| Refused::Gone)??)
     }
 
-    pub fn step_channel(&mut self) -> Result<(), CvmError> {
+    pub(crate) fn step_channel(&mut self) -> Result<(), CvmError> {
         let stepped = self.call("channel.step", 1, |exports, store| {
             exports.talaria_payload_channel().call_step(store)
         });
         Ok(stepped??)
     }
 
-    pub fn progress(&mut self) -> Result<channel::Work, CvmError> {
+    pub(crate) fn progress(&mut self) -> Result<channel::Work, CvmError> {
         self.call("channel.progress", 1, |exports, store| {
             exports.talaria_payload_channel().call_progress(store)
         })
     }
 
-    pub fn poll(&mut self, connection: u64, most: usize) -> Result<Vec<Vec<u8>>, Refused> {
+    pub(crate) fn poll(&mut self, connection: u64, most: usize) -> Result<Vec<Vec<u8>>, Refused> {
         let polled = self.call("channel.poll", 1, |exports, store| {
             let channel = exports.talaria_payload_channel();
             channel.call_poll(store, connection, most as u32)
@@ -86,7 +86,7 @@ impl Instance {
         Ok(polled.map_err(|_| Refused::Gone)??)
     }
 
-    pub fn close_connection(&mut self, connection: u64) -> Result<(), CvmError> {
+    pub(crate) fn close_connection(&mut self, connection: u64) -> Result<(), CvmError> {
         self.call("channel.close", 1, |exports, store| {
             exports
                 .talaria_payload_channel()

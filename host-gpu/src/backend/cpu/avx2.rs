@@ -10,7 +10,7 @@ use super::path::Sums;
 const MAX_STEPS: usize = 255;
 
 /// Whether this processor has the instructions.
-pub fn detected() -> bool {
+pub(super) fn detected() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx2");
     #[cfg(not(target_arch = "x86_64"))]
@@ -18,7 +18,7 @@ pub fn detected() -> bool {
 }
 
 /// See [`super::path::Path::accumulate`].
-pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+pub(super) fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
     #[cfg(target_arch = "x86_64")]
     {
         assert!(detected(), "no AVX2 here");
@@ -47,7 +47,7 @@ mod x86 {
     const PREFETCH: usize = 64;
 
     #[target_feature(enable = "avx2")]
-    pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+    pub(super) fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
         for (strip, sums) in strips.iter().zip(sums.chunks_exact_mut(units.len().max(1))) {
             let (pairs, rest) = units.as_chunks::<2>();
             for (pair, sums) in pairs.iter().zip(sums.chunks_exact_mut(2)) {

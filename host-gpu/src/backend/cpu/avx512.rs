@@ -10,7 +10,7 @@ use super::path::Sums;
 const MAX_STEPS: usize = 16384;
 
 /// Whether this processor has the instructions.
-pub fn detected() -> bool {
+pub(super) fn detected() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -22,7 +22,7 @@ pub fn detected() -> bool {
 }
 
 /// See [`super::path::Path::accumulate`].
-pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+pub(super) fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
     #[cfg(target_arch = "x86_64")]
     {
         assert!(detected(), "no AVX-512 VNNI here");
@@ -37,7 +37,7 @@ pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
 }
 
 /// See [`super::path::Path::reduce`].
-pub fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
+pub(super) fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
     #[cfg(target_arch = "x86_64")]
     {
         assert!(detected(), "no AVX-512 VNNI here");
@@ -63,7 +63,7 @@ mod x86 {
 
     /// Pairs of strips times groups of three units: 2 * 3 * 4 = 24 accumulators of 32 registers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+    pub(super) fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
         let count = units.len();
         let mut strip = 0;
         while strip < strips.len() {
@@ -169,7 +169,7 @@ mod x86 {
 
     /// The portable loop, which vectorises with these instructions.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
+    pub(super) fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
         super::super::reduce::reduce(first_unit, sums, out)
     }
 

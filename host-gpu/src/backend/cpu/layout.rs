@@ -15,24 +15,24 @@ use crate::backend::{BackendError, MatrixShape};
 use rayon::prelude::*;
 
 /// Outputs of a block.
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// Inputs of a block.
-pub const DEPTH: usize = 4;
+pub(super) const DEPTH: usize = 4;
 
 /// `LANES x DEPTH` weights of one plane.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Block(pub [i8; LANES * DEPTH]);
+pub(super) struct Block(pub [i8; LANES * DEPTH]);
 
 /// All planes of one matrix.
-pub struct PackedMatrix {
+pub(super) struct PackedMatrix {
     shape: MatrixShape,
     blocks: Vec<Block>,
 }
 
 impl PackedMatrix {
     /// Zero weights; fails if they do not fit into memory.
-    pub fn new(shape: MatrixShape) -> Result<Self, BackendError> {
+    pub(super) fn new(shape: MatrixShape) -> Result<Self, BackendError> {
         let (count, needed) = (Self::blocks_of(shape), Self::bytes_of(shape));
         let full = |limit| BackendError::Memory {
             what: format!("weights ({} inputs, {} outputs)", shape.k, shape.n),
@@ -50,7 +50,7 @@ impl PackedMatrix {
     }
 
     /// Bytes a matrix takes, at most `1.3` of its planes unless n is below 60 or k below 16.
-    pub fn bytes_of(shape: MatrixShape) -> u64 {
+    pub(super) fn bytes_of(shape: MatrixShape) -> u64 {
         (Self::blocks_of(shape) * size_of::<Block>()) as u64
     }
 
@@ -59,17 +59,17 @@ impl PackedMatrix {
     }
 
     /// Shape as unpacked.
-    pub fn shape(&self) -> MatrixShape {
+    pub(super) fn shape(&self) -> MatrixShape {
         self.shape
     }
 
     /// Blocks of a strip: k rounded up.
-    pub fn steps(&self) -> usize {
+    pub(super) fn steps(&self) -> usize {
         self.shape.k.div_ceil(DEPTH)
     }
 
     /// Blocks of consecutive tiles, strip by strip.
-    pub fn tiles(&self, first: usize, count: usize) -> &[Block] {
+    pub(super) fn tiles(&self, first: usize, count: usize) -> &[Block] {
         let tile = self.tile_blocks();
         &self.blocks[first * tile..(first + count) * tile]
     }
@@ -79,7 +79,7 @@ impl PackedMatrix {
     }
 
     /// Packs `weights`, (count, k) from output `first` on, of one plane.
-    pub fn store(&mut self, plane: usize, first: usize, weights: &[i8]) {
+    pub(super) fn store(&mut self, plane: usize, first: usize, weights: &[i8]) {
         let (k, steps) = (self.shape.k, self.steps());
         if weights.is_empty() || k == 0 {
             return;
@@ -102,7 +102,7 @@ impl PackedMatrix {
     }
 
     /// Unpacks outputs `first..first + count` of one plane: (count, k).
-    pub fn read(&self, plane: usize, first: usize, count: usize) -> Vec<i8> {
+    pub(super) fn read(&self, plane: usize, first: usize, count: usize) -> Vec<i8> {
         let (k, steps) = (self.shape.k, self.steps());
         let mut weights = vec![0; count * k];
         if k > 0 {

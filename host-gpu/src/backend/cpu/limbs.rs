@@ -15,20 +15,20 @@ use talaria_arithmetic::PRIMES;
 /// * AVX2: word `2 * l + h` holds signed 16-bit limbs `l` of inputs `2 * h` (low half) and `2 * h + 1`, of
 ///   the centred residue `limb0 + 2^16 * limb1`
 /// * AVX-512 VNNI: word `l` holds unsigned 8-bit limbs `l` of inputs 0, 1, 2, 3 (low byte first)
-pub type Quad = [u32; DEPTH];
+pub(super) type Quad = [u32; DEPTH];
 
 /// Quads of a task: small enough to occupy all threads with one long row, large enough to pay.
 const PIECE: usize = 2048;
 
 /// Units of a call, ready for one path.
-pub struct Units {
+pub(super) struct Units {
     quads: Vec<Quad>,
     steps: usize,
 }
 
 impl Units {
     /// Cuts `x` (units, k), on all threads of the current pool if `parallel`.
-    pub fn cut(path: Path, x: &[u32], k: usize, parallel: bool) -> Self {
+    pub(super) fn cut(path: Path, x: &[u32], k: usize, parallel: bool) -> Self {
         let steps = k.div_ceil(DEPTH);
         let count = x.len() / k;
         let mut quads = vec![[0; DEPTH]; count * steps];
@@ -51,7 +51,7 @@ impl Units {
     }
 
     /// Quads of one unit.
-    pub fn unit(&self, unit: usize) -> &[Quad] {
+    pub(super) fn unit(&self, unit: usize) -> &[Quad] {
         &self.quads[unit * self.steps..][..self.steps]
     }
 }

@@ -3,7 +3,7 @@
 /// Bytes that can be allocated without swapping, where the system says so (Linux).
 ///
 /// Allocation itself does not fail there: the system grants more than it has and kills who uses it.
-pub fn available() -> Option<u64> {
+pub(super) fn available() -> Option<u64> {
     available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }
 

@@ -5,7 +5,7 @@ use super::limbs::Quad;
 use super::path::Sums;
 
 /// See [`super::path::Path::accumulate`].
-pub fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
+pub(super) fn accumulate(strips: &[&[Block]], units: &[&[Quad]], sums: &mut [Sums]) {
     let pairs = strips
         .iter()
         .flat_map(|strip| units.iter().map(move |unit| (strip, unit)));

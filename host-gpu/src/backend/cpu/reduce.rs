@@ -6,12 +6,12 @@ use talaria_arithmetic::residue::from_small;
 use talaria_arithmetic::{P1, P2};
 
 /// Largest k: `|sum| <= (p - 1) * 128 * k < p * 2^31` for it, see [`centre`].
-pub const MAX_K: usize = 1 << 24;
+pub(super) const MAX_K: usize = 1 << 24;
 
 /// `out[unit] = sum of 256^(planes - 1 - plane) * sums[plane][unit]` modulo the prime of each unit, for the
 /// units from `first_unit` on: `sums` is (planes, units).
 #[inline(always)]
-pub fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
+pub(super) fn reduce(first_unit: usize, sums: &[Sums], out: &mut [[u32; LANES]]) {
     let units = out.len();
     for (i, out) in out.iter_mut().enumerate() {
         let planes = sums[i..].iter().step_by(units);

@@ -13,7 +13,7 @@ const SUBMISSION_TIMEOUT: Duration = Duration::from_secs(120);
 type Failure = Arc<Mutex<Option<String>>>;
 
 /// Device and queue.
-pub struct Gpu {
+pub(super) struct Gpu {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub info: DeviceInfo,
@@ -22,7 +22,12 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    pub fn new(device: wgpu::Device, queue: wgpu::Queue, info: DeviceInfo, limits: Limits) -> Self {
+    pub(super) fn new(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: DeviceInfo,
+        limits: Limits,
+    ) -> Self {
         let failure = Failure::default();
         let errors = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error| note(&errors, format!("{error}"))));
@@ -40,7 +45,7 @@ impl Gpu {
     }
 
     /// An error if the device failed since it was opened.
-    pub fn check(&self) -> Result<(), BackendError> {
+    pub(super) fn check(&self) -> Result<(), BackendError> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         match &*failure {
             Some(message) => Err(BackendError::Device(format!(
@@ -52,7 +57,7 @@ impl Gpu {
     }
 
     /// Most bytes of a buffer that kernels see.
-    pub fn max_bytes(&self) -> u64 {
+    pub(super) fn max_bytes(&self) -> u64 {
         let limits = &self.limits;
         limits
             .max_buffer_size
@@ -60,7 +65,7 @@ impl Gpu {
     }
 
     /// A buffer of zeros.
-    pub fn buffer(
+    pub(super) fn buffer(
         &self,
         what: &str,
         bytes: u64,
@@ -93,13 +98,13 @@ impl Gpu {
     }
 
     /// Submits and waits until all work is done.
-    pub fn run(&self, encoder: wgpu::CommandEncoder) -> Result<(), BackendError> {
+    pub(super) fn run(&self, encoder: wgpu::CommandEncoder) -> Result<(), BackendError> {
         self.queue.submit([encoder.finish()]);
         self.wait()
     }
 
     /// Submits and reads the first `bytes` bytes of a mappable buffer when the work is done.
-    pub fn run_and_read(
+    pub(super) fn run_and_read(
         &self,
         encoder: wgpu::CommandEncoder,
         readback: &Buffer,

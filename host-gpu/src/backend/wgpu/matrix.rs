@@ -7,7 +7,7 @@ use std::ops::Range;
 use wgpu::{BindGroup, Buffer, BufferUsages};
 
 /// Outputs `first..first + count` of a matrix: (tiles, planes, steps, LANES) steps.
-pub struct Segment {
+pub(super) struct Segment {
     pub first: usize,
     pub count: usize,
     weights: Buffer,
@@ -15,13 +15,17 @@ pub struct Segment {
 }
 
 /// All segments of a matrix, in order.
-pub struct GpuMatrix {
+pub(super) struct GpuMatrix {
     pub shape: MatrixShape,
     pub segments: Vec<Segment>,
 }
 
 impl GpuMatrix {
-    pub fn new(gpu: &Gpu, pipelines: &Pipelines, shape: MatrixShape) -> Result<Self, BackendError> {
+    pub(super) fn new(
+        gpu: &Gpu,
+        pipelines: &Pipelines,
+        shape: MatrixShape,
+    ) -> Result<Self, BackendError> {
         let tile_bytes = (shape.format.planes() * steps(shape) * LANES * STEP_BYTES) as u64;
         // At least one tile: too large a one is refused with the buffer.
         let tiles = (gpu.max_bytes() / tile_bytes).max(1) as usize;
@@ -48,11 +52,11 @@ impl GpuMatrix {
         })
     }
 
-    pub fn steps(&self) -> usize {
+    pub(super) fn steps(&self) -> usize {
         steps(self.shape)
     }
 
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|s| s.weights.size()).sum()
     }
 
@@ -90,7 +94,7 @@ fn steps(shape: MatrixShape) -> usize {
 }
 
 /// Buffers through which weights travel.
-pub struct Transfer {
+pub(super) struct Transfer {
     params: Buffer,
     staging: Buffer,
     readback: Buffer,
@@ -100,7 +104,7 @@ impl Transfer {
     /// Bytes of a piece, unless one output is larger.
     const PIECE_BYTES: usize = 8 << 20;
 
-    pub fn new(gpu: &Gpu, matrix: &GpuMatrix) -> Result<Self, BackendError> {
+    pub(super) fn new(gpu: &Gpu, matrix: &GpuMatrix) -> Result<Self, BackendError> {
         let output_bytes = matrix.steps() * STEP_BYTES;
         let bytes = output_bytes.max(Self::PIECE_BYTES.min(gpu.max_bytes() as usize)) as u64;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
@@ -114,7 +118,7 @@ impl Transfer {
     }
 
     /// Whether a piece of this matrix fits.
-    pub fn fits(&self, matrix: &GpuMatrix) -> bool {
+    pub(super) fn fits(&self, matrix: &GpuMatrix) -> bool {
         self.staging.size() >= (matrix.steps() * STEP_BYTES) as u64
     }
 
@@ -124,7 +128,7 @@ impl Transfer {
     }
 
     /// Stores `weights` (count, k) as outputs from `first` on.
-    pub fn store(
+    pub(super) fn store(
         &self,
         gpu: &Gpu,
         pipelines: &Pipelines,
@@ -151,7 +155,7 @@ impl Transfer {
     }
 
     /// Reads `outputs` of one plane: (count, k).
-    pub fn read(
+    pub(super) fn read(
         &self,
         gpu: &Gpu,
         pipelines: &Pipelines,

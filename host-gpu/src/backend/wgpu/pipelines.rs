@@ -8,13 +8,13 @@ use wgpu::{BindGroup, BindGroupLayout, Buffer, BufferBindingType, ComputePipelin
 const PARAMS: &str = include_str!("params.wgsl");
 
 /// Outputs of a tile: `LANES` of params.wgsl.
-pub const LANES: usize = 64;
+pub(super) const LANES: usize = 64;
 /// Inputs of a step: 16 weights or limbs of a `vec4<u32>`.
-pub const STEP: usize = 16;
+pub(super) const STEP: usize = 16;
 /// Bytes of a step of one output or one limb.
-pub const STEP_BYTES: usize = 16;
+pub(super) const STEP_BYTES: usize = 16;
 /// Invocations of the kernels that are not `project`.
-pub const GROUP: usize = 64;
+pub(super) const GROUP: usize = 64;
 
 /// Units that an invocation of `project` handles, by variant: one row, two rows, many.
 const UNITS: [usize; 3] = [2, 4, 8];
@@ -22,11 +22,11 @@ const UNITS: [usize; 3] = [2, 4, 8];
 const PARTS: [(usize, usize); 3] = [(1, 1), (2, 1), (2, 2)];
 
 /// Bytes between the parameters of two dispatches: the largest alignment that WebGPU allows a device.
-pub const PARAMS_STRIDE: u64 = 256;
+pub(super) const PARAMS_STRIDE: u64 = 256;
 
 /// `Params` of params.wgsl.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Params {
+pub(super) struct Params {
     pub k: usize,
     pub steps: usize,
     pub n: usize,
@@ -43,7 +43,7 @@ impl Params {
     const WORDS: usize = 12;
 
     /// As a dispatch reads it, padded to [`PARAMS_STRIDE`].
-    pub fn to_bytes(self) -> [u8; PARAMS_STRIDE as usize] {
+    pub(super) fn to_bytes(self) -> [u8; PARAMS_STRIDE as usize] {
         let fields = [
             self.k,
             self.steps,
@@ -64,7 +64,7 @@ impl Params {
 }
 
 /// All kernels.
-pub struct Pipelines {
+pub(super) struct Pipelines {
     /// Parameters, a buffer to read, a buffer to write.
     call: BindGroupLayout,
     /// Weights.
@@ -78,7 +78,7 @@ pub struct Pipelines {
 }
 
 impl Pipelines {
-    pub fn new(gpu: &Gpu) -> Self {
+    pub(super) fn new(gpu: &Gpu) -> Self {
         let storage = |read_only| BufferBindingType::Storage { read_only };
         let call = layout(
             gpu,
@@ -106,7 +106,7 @@ impl Pipelines {
     }
 
     /// The variant of `project` for a call, and the units an invocation handles.
-    pub fn project(
+    pub(super) fn project(
         &self,
         shape: MatrixShape,
         planes: Planes,
@@ -123,7 +123,7 @@ impl Pipelines {
     }
 
     /// Binds the buffers of a call; the place of the parameters is given at dispatch.
-    pub fn bind_call(&self, gpu: &Gpu, [params, read, write]: [&Buffer; 3]) -> BindGroup {
+    pub(super) fn bind_call(&self, gpu: &Gpu, [params, read, write]: [&Buffer; 3]) -> BindGroup {
         let params = wgpu::BufferBinding {
             buffer: params,
             offset: 0,
@@ -138,7 +138,7 @@ impl Pipelines {
     }
 
     /// Binds the weights of a segment.
-    pub fn bind_segment(&self, gpu: &Gpu, weights: &Buffer) -> BindGroup {
+    pub(super) fn bind_segment(&self, gpu: &Gpu, weights: &Buffer) -> BindGroup {
         bind(gpu, &self.segment, &[entry(0, weights.as_entire_binding())])
     }
 }

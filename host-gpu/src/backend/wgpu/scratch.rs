@@ -7,7 +7,7 @@ use wgpu::{BindGroup, Buffer, BufferUsages};
 
 /// Bytes that a call needs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sizes {
+pub(super) struct Sizes {
     /// Dispatches with parameters of their own.
     pub params: u64,
     /// Residues in.
@@ -41,7 +41,7 @@ impl Sizes {
 }
 
 /// Buffers and their bindings.
-pub struct Scratch {
+pub(super) struct Scratch {
     sizes: Sizes,
     pub params: Buffer,
     pub x: Buffer,
@@ -78,7 +78,7 @@ impl Scratch {
     }
 
     /// Buffers of at least `sizes`, those of the last call if they are large enough.
-    pub fn reserve<'a>(
+    pub(super) fn reserve<'a>(
         kept: &'a mut Option<Scratch>,
         gpu: &Gpu,
         pipelines: &Pipelines,

@@ -3,7 +3,7 @@
 use super::{Biases, Config, Family};
 
 /// `LlamaForCausalLM`.
-pub struct Llama;
+pub(super) struct Llama;
 
 impl Family for Llama {
     fn model_type(&self) -> &'static str {

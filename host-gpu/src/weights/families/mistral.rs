@@ -3,7 +3,7 @@
 use super::{Biases, Config, Family};
 
 /// `MistralForCausalLM`.
-pub struct Mistral;
+pub(super) struct Mistral;
 
 /// Default of Hugging Face's configuration class; `"sliding_window": null` turns windows off.
 const DEFAULT_WINDOW: u32 = 4096;

@@ -3,7 +3,7 @@
 use super::{Biases, Config, Family};
 
 /// `Qwen2ForCausalLM`.
-pub struct Qwen2;
+pub(super) struct Qwen2;
 
 impl Family for Qwen2 {
     fn model_type(&self) -> &'static str {

@@ -3,7 +3,7 @@
 use super::{Biases, Config, Family, qwen2};
 
 /// `Qwen3ForCausalLM`.
-pub struct Qwen3;
+pub(super) struct Qwen3;
 
 impl Family for Qwen3 {
     fn model_type(&self) -> &'static str {

@@ -7,13 +7,13 @@ use half::bf16;
 use super::Size;
 
 /// Bytes of a bf16 element.
-pub const BYTES: usize = 2;
+pub(super) const BYTES: usize = 2;
 
 /// Elements made at a time.
 const BLOCK_ELEMENTS: usize = 4096;
 
 /// A tensor to be written.
-pub struct Tensor {
+pub(super) struct Tensor {
     pub name: String,
     pub shape: Vec<usize>,
     /// Mean of its elements.
@@ -27,7 +27,7 @@ pub struct Tensor {
 /// Deviations keep activations near 1: 1/sqrt(k) for a linear layer, less by sqrt(2 * layers) for the two
 /// that add to the residual stream. The tied embedding's gives logits a deviation near 4, so that greedy
 /// tokens are decided clearly.
-pub fn all(size: &Size) -> Vec<Tensor> {
+pub(super) fn all(size: &Size) -> Vec<Tensor> {
     let (h, i, d) = (size.hidden_size, size.intermediate_size, size.head_dim);
     let (q, kv) = (size.num_attention_heads * d, size.num_key_value_heads * d);
     let residual = 1.0 / (2.0 * size.num_hidden_layers as f32).sqrt();
@@ -76,12 +76,12 @@ fn gain(name: String, length: usize) -> Tensor {
 
 impl Tensor {
     /// Number of elements.
-    pub fn elements(&self) -> usize {
+    pub(super) fn elements(&self) -> usize {
         self.shape.iter().product()
     }
 
     /// Writes its elements, little-endian bf16.
-    pub fn write(&self, random: &mut Random, file: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write(&self, random: &mut Random, file: &mut impl Write) -> io::Result<()> {
         // 16 random bits u are uniform in -2^15..2^15, a deviation of 2^15 / sqrt(3).
         let scale = self.deviation * 3f32.sqrt() / 32768.0;
         let mut block = [0; BLOCK_ELEMENTS * BYTES];
@@ -105,16 +105,16 @@ impl Tensor {
 }
 
 /// SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): fast, seeded, and for benchmarks only.
-pub struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
     /// The sequence of a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -3,13 +3,13 @@
 use serde_json::{Map, Value, json};
 
 /// `<|endoftext|>`.
-pub const END_OF_TEXT: usize = 256;
+pub(super) const END_OF_TEXT: usize = 256;
 /// `<|im_start|>`.
-pub const IM_START: usize = 257;
+pub(super) const IM_START: usize = 257;
 /// `<|im_end|>`.
-pub const IM_END: usize = 258;
+pub(super) const IM_END: usize = 258;
 /// Tokens that mean something; the rest of a vocabulary decodes to nothing.
-pub const TOKENS: usize = 259;
+pub(super) const TOKENS: usize = 259;
 
 const SPECIAL: [(&str, usize); 3] = [
     ("<|endoftext|>", END_OF_TEXT),
@@ -18,7 +18,7 @@ const SPECIAL: [(&str, usize); 3] = [
 ];
 
 /// tokenizer.json.
-pub fn tokenizer() -> Value {
+pub(super) fn tokenizer() -> Value {
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let added = SPECIAL.map(|(content, id)| {
         json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
@@ -53,7 +53,7 @@ fn vocab() -> Map<String, Value> {
 }
 
 /// tokenizer_config.json.
-pub fn tokenizer_config() -> Value {
+pub(super) fn tokenizer_config() -> Value {
     json!({
         "bos_token": null,
         "eos_token": "<|im_end|>",
@@ -67,6 +67,6 @@ pub fn tokenizer_config() -> Value {
 }
 
 /// generation_config.json.
-pub fn generation_config() -> Value {
+pub(super) fn generation_config() -> Value {
     json!({"bos_token_id": END_OF_TEXT, "eos_token_id": [IM_END, END_OF_TEXT]})
 }
