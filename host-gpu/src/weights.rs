@@ -10,6 +10,7 @@
 //! * [`rows`]: how a matrix may be stored, whatever the file format
 //! * [`json`]: as Python reads it; `lfs`: what stands for a file that was not fetched
 //! * [`safetensors`], `shards`, `names`, [`checkpoint`]: bounded, positioned reads of single or sharded files
+//! * [`quantised`]: FP8, GPTQ, AWQ and compressed-tensors, as `quantization_config` says
 //! * [`layout`]: which tensors make which projection, in canonical order
 //! * [`quantise`], [`planes`], [`transpose`]: columns to power-of-two fixed point, block by block
 //! * [`load`]: all of it onto a [`Backend`](crate::backend::Backend), or into a digest
@@ -30,6 +31,7 @@ pub mod load;
 mod names;
 pub mod planes;
 pub mod quantise;
+pub mod quantised;
 pub mod rope;
 pub mod rows;
 pub mod safetensors;

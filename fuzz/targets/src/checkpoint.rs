@@ -91,7 +91,7 @@ pub fn shards(data: &[u8]) {
     let names = [INDEX, SHARDS[0], SHARDS[1]];
     let files: Vec<_> = names.into_iter().zip(parts(data)).collect();
     with_files(&files, |dir| {
-        if let Ok(checkpoint) = Checkpoint::open(dir, "llama") {
+        if let Ok(checkpoint) = Checkpoint::open(dir, "llama", None) {
             for name in checkpoint.names() {
                 assert!(checkpoint.has(name));
                 if let Ok(tensor) = checkpoint.tensor(name, &[2, 3]) {

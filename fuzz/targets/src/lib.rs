@@ -21,6 +21,7 @@ mod parts;
 pub mod payload;
 pub mod policy;
 pub mod proxy;
+pub mod quantised;
 pub mod record;
 pub mod service;
 pub mod setup;
@@ -112,6 +113,7 @@ pub const TARGETS: &[Target] = &[
         checkpoint::python_json,
         checkpoint::json_seeds,
     ),
+    target("quantised", quantised::quantised, quantised::seeds),
     target("record", record::record, record::seeds),
     target(
         "safetensors",

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::names::Spelling;
+use super::quantised::{self, Parts, Scheme};
 use super::rows::Rows;
 use super::safetensors::{Part, TensorFile};
 use super::shards::{self, INDEX, Weights};
@@ -43,17 +44,17 @@ pub struct Tensor<'a> {
 }
 
 impl Checkpoint {
-    /// Opens all files of a directory and checks their headers; reads no tensor yet.
-    pub fn open(dir: &Path, model_type: &str) -> Result<Self, LoadError> {
+    /// Opens all files of a directory and checks their headers; reads no weight yet.
+    pub fn open(dir: &Path, model_type: &str, scheme: Option<&Scheme>) -> Result<Self, LoadError> {
         let parts = match shards::find(dir)? {
             Weights::Indexed(weight_map) => open_indexed(dir, weight_map)?,
             Weights::Files(names) => open_all(dir, &names)?,
         };
         let spelling = Spelling::of(parts.keys().map(String::as_str));
-        let canonical =
-            |(name, part): (String, Part)| Some((spelling.canonical(&name)?, part.into_entry()));
+        let canonical = |(name, part): (String, Part)| Some((spelling.canonical(&name)?, part));
+        let parts = parts.into_iter().filter_map(canonical).collect();
         Ok(Self {
-            tensors: parts.into_iter().filter_map(canonical).collect(),
+            tensors: quantised::join(parts, scheme, spelling)?,
             spelling,
             model_type: model_type.into(),
         })
@@ -73,10 +74,16 @@ impl Checkpoint {
         self.tensors.contains_key(name)
     }
 
+    /// The shape that a tensor has.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.tensors.get(name)?.shape)
+    }
+
     /// Whether a tensor is all zeros and no larger than a bias.
     pub fn is_zero(&self, name: &str) -> bool {
-        let shape = self.tensors.get(name).map(|entry| entry.shape.as_slice());
-        let Some(shape) = shape.filter(|s| s.iter().product::<usize>() <= LONGEST_VECTOR) else {
+        let Some(shape) =
+            (self.shape(name)).filter(|s| s.iter().product::<usize>() <= LONGEST_VECTOR)
+        else {
             return false;
         };
         let values = self
@@ -119,8 +126,6 @@ impl Checkpoint {
         }
     }
 }
-
-type Parts = HashMap<String, Part>;
 
 /// All tensors of all files.
 fn open_all(dir: &Path, names: &[String]) -> Result<Parts, LoadError> {

@@ -6,6 +6,7 @@ use talaria_wire::manifest::Decoder;
 
 use super::families::{self, Family};
 use super::generation::Ids;
+use super::quantised::scheme::{self, Scheme};
 use super::{LoadError, json, rope};
 
 /// Most layers of any decoder; bounds what an untrusted configuration can make us allocate.
@@ -20,6 +21,8 @@ pub struct Head {
     pub architectures: Option<Vec<String>>,
     pub model_type: Option<String>,
     pub quantization_config: Option<Value>,
+    /// Its name in older files of compressed-tensors.
+    pub compression_config: Option<Value>,
 }
 
 impl Head {
@@ -75,6 +78,8 @@ pub struct Described {
     pub decoder: Decoder,
     /// Window of each layer.
     pub windows: Vec<Option<u32>>,
+    /// How quantised linear layers are stored; none: none is quantised.
+    pub quantisation: Option<Scheme>,
 }
 
 /// Interprets the bytes of config.json.
@@ -83,7 +88,7 @@ pub struct Described {
 /// Refuses what the payload does not compute, rather than compute something else.
 pub fn describe(bytes: &[u8]) -> Result<Described, LoadError> {
     let (value, head, family) = find_decoder(json::value(FILE, bytes)?)?;
-    refuse_quantised(&head)?;
+    let quantisation = quantisation(&head)?;
     let config: Config = json::from_value(FILE, value)?;
     refuse_unsupported(&config)?;
     Ok(Described {
@@ -91,6 +96,7 @@ pub fn describe(bytes: &[u8]) -> Result<Described, LoadError> {
         windows: windows(&config, family)?,
         config,
         family,
+        quantisation,
     })
 }
 
@@ -106,7 +112,12 @@ fn find_decoder(whole: Value) -> Result<(Value, Head, &'static dyn Family), Load
         return Err(refused);
     };
     // What such a model says once for all of its parts.
-    for key in ["quantization_config", "tie_word_embeddings", "eos_token_id"] {
+    for key in [
+        "quantization_config",
+        "compression_config",
+        "tie_word_embeddings",
+        "eos_token_id",
+    ] {
         let unset = text.get(key).is_none_or(Value::is_null);
         if let Some(value) = whole.get(key).filter(|_| unset) {
             text.insert(key.into(), value.clone());
@@ -118,16 +129,13 @@ fn find_decoder(whole: Value) -> Result<(Value, Head, &'static dyn Family), Load
     Ok((text, head, family))
 }
 
-fn refuse_quantised(head: &Head) -> Result<(), LoadError> {
-    let Some(config) = head.quantization_config.as_ref().filter(|c| !c.is_null()) else {
-        return Ok(());
-    };
-    let method = config.get("quant_method").and_then(Value::as_str);
-    Err(LoadError::Quantised {
-        method: method
-            .unwrap_or("quantization_config in config.json")
-            .into(),
-    })
+fn quantisation(head: &Head) -> Result<Option<Scheme>, LoadError> {
+    let spellings = [&head.quantization_config, &head.compression_config];
+    let config = spellings
+        .into_iter()
+        .flatten()
+        .find(|config| !config.is_null());
+    config.map_or(Ok(None), scheme::describe)
 }
 
 fn refuse_unsupported(config: &Config) -> Result<(), LoadError> {

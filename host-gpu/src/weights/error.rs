@@ -64,14 +64,26 @@ pub enum LoadError {
         /// What could be there instead.
         supported: &'static str,
     },
-    /// Already quantised weights.
+    /// Quantised weights of a kind that is not known.
     #[error(
-        "the checkpoint is quantised ({method}): use the original bf16, f16 or f32 checkpoint, \
-         Talaria quantises by itself"
+        "the checkpoint is quantised ({method}), which is not supported; supported: {supported}, or the \
+         original bf16, f16 or f32 checkpoint, which Talaria quantises by itself"
     )]
     Quantised {
         /// `quant_method` of the configuration.
         method: String,
+        /// All that are.
+        supported: &'static str,
+    },
+    /// The tensors of a quantised layer contradict each other or the configuration.
+    #[error(
+        "tensor {tensor} {problem}: download the checkpoint again, or check quantization_config in config.json"
+    )]
+    QuantisedTensor {
+        /// Its name.
+        tensor: String,
+        /// What is wrong.
+        problem: String,
     },
     /// No weights at all.
     #[error("{dir} has no weights, that is no *.safetensors: {hint}", dir = dir.display())]
@@ -152,7 +164,10 @@ pub enum LoadError {
         found: Vec<usize>,
     },
     /// Element type that is no plain float.
-    #[error("tensor {tensor} is stored as {found}; supported: BF16, F16, F32")]
+    #[error(
+        "tensor {tensor} is stored as {found}; supported: BF16, F16, F32, and what quantization_config in \
+         config.json describes"
+    )]
     Dtype {
         /// Its name.
         tensor: String,

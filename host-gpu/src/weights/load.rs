@@ -237,7 +237,11 @@ impl Source {
         Ok(Self {
             generation: generation::describe(generation.as_deref(), &described.config)?,
             text_files: text_files::read(dir)?,
-            checkpoint: Checkpoint::open(dir, &described.decoder.model_type)?,
+            checkpoint: Checkpoint::open(
+                dir,
+                &described.decoder.model_type,
+                described.quantisation.as_ref(),
+            )?,
             described,
         })
     }

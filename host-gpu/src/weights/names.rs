@@ -31,10 +31,10 @@ const fn spelling(decoder: &'static str, lm_head: &'static str) -> Spelling {
 
 impl Spelling {
     /// Of canonical names.
-    pub const CANONICAL: Self = spelling("model.", "lm_head.");
+    pub(super) const CANONICAL: Self = spelling("model.", "lm_head.");
 
     /// That of a checkpoint with tensors of these names; the canonical one if it has no decoder at all.
-    pub fn of<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Self {
+    pub(super) fn of<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Self {
         let marks = ["embed_tokens.", "layers.0."];
         let spells = |spelling: &&Spelling| {
             names.clone().any(|name| {
@@ -49,7 +49,7 @@ impl Spelling {
     }
 
     /// The canonical name of a tensor; none if it is outside decoder and lm_head.
-    pub fn canonical(&self, name: &str) -> Option<String> {
+    pub(super) fn canonical(&self, name: &str) -> Option<String> {
         if let Some(rest) = name.strip_prefix(self.lm_head) {
             return Some(format!("{}{rest}", Spelling::CANONICAL.lm_head));
         }
@@ -59,7 +59,7 @@ impl Spelling {
     }
 
     /// The name in the file of a tensor with this canonical name.
-    pub fn stored(&self, canonical: &str) -> String {
+    pub(super) fn stored(&self, canonical: &str) -> String {
         let prefixes = [
             (Self::CANONICAL.decoder, self.decoder),
             (Self::CANONICAL.lm_head, self.lm_head),

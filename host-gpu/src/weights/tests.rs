@@ -1,7 +1,7 @@
 //! A device in memory, checkpoints made on the fly, and what must come of them.
 
 mod bad_input;
-mod checkpoint;
+pub(super) mod checkpoint;
 mod families;
 mod fixtures;
 mod places;

@@ -108,12 +108,12 @@ fn unsupported_model_type_without_architectures() {
 }
 
 #[test]
-fn quantised_checkpoint() {
-    let config = json!({"quant_method": "gptq", "bits": 4});
+fn quantised_by_other_methods() {
+    let config = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
     check_config(
         "quantization_config",
         config,
-        &["quantised (gptq)", "original bf16"],
+        &["quantised (bitsandbytes)", "gptq, awq", "original bf16"],
     );
 }
 
@@ -380,7 +380,15 @@ fn wrong_shape() {
 fn unsupported_dtype() {
     let mut tiny = Tiny::plain();
     tiny.tensor(Q_PROJ).dtype = Dtype::I32;
-    check_tiny(&tiny, &[Q_PROJ, "stored as I32", "BF16, F16, F32"]);
+    check_tiny(
+        &tiny,
+        &[
+            Q_PROJ,
+            "stored as I32",
+            "BF16, F16, F32",
+            "quantization_config",
+        ],
+    );
 }
 
 #[test]

@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 /// A tensor as stored.
 #[derive(Clone)]
-pub(super) struct Stored {
+pub(in crate::weights) struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub values: Vec<f32>,
 }
 
 impl Stored {
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(in crate::weights) fn bytes(&self) -> Vec<u8> {
         let values = self.values.iter();
         match self.dtype {
             Dtype::BF16 => values
@@ -36,23 +36,23 @@ impl Stored {
 
 /// A checkpoint not written yet: change it, then write it.
 #[derive(Clone)]
-pub(super) struct Tiny {
+pub(in crate::weights) struct Tiny {
     pub config: Value,
     pub tensors: BTreeMap<String, Stored>,
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
-pub(super) const HIDDEN: usize = 8;
-pub(super) const FFN: usize = 12;
-pub(super) const HEADS: usize = 4;
-pub(super) const KV_HEADS: usize = 2;
-pub(super) const HEAD_DIM: usize = 4;
-pub(super) const VOCAB: usize = 20;
-pub(super) const LAYERS: usize = 2;
+pub(in crate::weights) const HIDDEN: usize = 8;
+pub(in crate::weights) const FFN: usize = 12;
+pub(in crate::weights) const HEADS: usize = 4;
+pub(in crate::weights) const KV_HEADS: usize = 2;
+pub(in crate::weights) const HEAD_DIM: usize = 4;
+pub(in crate::weights) const VOCAB: usize = 20;
+pub(in crate::weights) const LAYERS: usize = 2;
 
 impl Tiny {
     /// Two layers of a family, untied, every optional part that the family always has.
-    pub(super) fn of(model_type: &str, dtype: Dtype) -> Self {
+    pub(in crate::weights) fn of(model_type: &str, dtype: Dtype) -> Self {
         let architecture = match model_type {
             "qwen2" => "Qwen2ForCausalLM",
             "qwen3" => "Qwen3ForCausalLM",
@@ -83,7 +83,7 @@ impl Tiny {
     }
 
     /// A bf16 llama, for tests that are about something else.
-    pub(super) fn plain() -> Self {
+    pub(in crate::weights) fn plain() -> Self {
         Self::of("llama", Dtype::BF16)
     }
 
@@ -116,7 +116,7 @@ impl Tiny {
     }
 
     /// Adds or replaces a tensor of made-up values, different for every name.
-    pub(super) fn add(&mut self, name: &str, shape: &[usize], dtype: Dtype) {
+    pub(in crate::weights) fn add(&mut self, name: &str, shape: &[usize], dtype: Dtype) {
         let seed = name
             .bytes()
             .fold(1u32, |h, b| h.wrapping_mul(31) ^ u32::from(b));
@@ -133,31 +133,31 @@ impl Tiny {
     }
 
     /// The tensor of this name.
-    pub(super) fn tensor(&mut self, name: &str) -> &mut Stored {
+    pub(in crate::weights) fn tensor(&mut self, name: &str) -> &mut Stored {
         self.tensors.get_mut(name).unwrap()
     }
 
     /// Sets a key of config.json.
-    pub(super) fn set(&mut self, key: &str, value: Value) -> &mut Self {
+    pub(in crate::weights) fn set(&mut self, key: &str, value: Value) -> &mut Self {
         self.config[key] = value;
         self
     }
 
     /// Removes a key of config.json.
-    pub(super) fn unset(&mut self, key: &str) -> &mut Self {
+    pub(in crate::weights) fn unset(&mut self, key: &str) -> &mut Self {
         self.config.as_object_mut().unwrap().remove(key).unwrap();
         self
     }
 
     /// Writes it with one safetensors file.
-    pub(super) fn write(&self) -> TempDir {
+    pub(in crate::weights) fn write(&self) -> TempDir {
         let dir = self.write_without_weights();
         write_tensors(&dir.path().join("model.safetensors"), self.tensors.iter());
         dir
     }
 
     /// Writes it in two shards and an index.
-    pub(super) fn write_sharded(&self) -> TempDir {
+    pub(in crate::weights) fn write_sharded(&self) -> TempDir {
         let dir = self.write_without_weights();
         let mut weight_map = BTreeMap::new();
         for part in 0..2 {

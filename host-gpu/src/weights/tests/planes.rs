@@ -208,7 +208,7 @@ fn a_column_of_zeros_has_exponent_zero() {
 fn visit_all(dir: &std::path::Path, budget: Budget) -> (Vec<Vec<i8>>, usize) {
     let bytes = std::fs::read(dir.join("config.json")).unwrap();
     let described = config::describe(&bytes).unwrap();
-    let checkpoint = Checkpoint::open(dir, "test").unwrap();
+    let checkpoint = Checkpoint::open(dir, "test", None).unwrap();
     let layout = Layout::of(&checkpoint, &described).unwrap();
     let (mut all, mut blocks) = (Vec::new(), 0);
     for matrix in &layout.matrices {
