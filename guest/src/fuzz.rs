@@ -288,6 +288,9 @@ fn part() -> impl Strategy<Value = Value> {
         replace(any.clone(), ""),
         replace(far.clone(), "é"),
         replace(json!({"String": " "}), ""),
+        replace(json!({"Regex": "^ |[^\\p{L}]{2,}$"}), "-"),
+        precompiled(0),
+        precompiled(9),
         split(empty, "Isolated", true),
         split(any, "MergedWithNext", false),
         split(far, "MergedWithPrevious", true),
@@ -321,6 +324,23 @@ fn part() -> impl Strategy<Value = Value> {
     ])
 }
 
+/// SentencePiece's, as it is or with some of its bytes turned.
+fn precompiled(every: usize) -> Value {
+    let reference = fixture("guest/src/tokenizer/tests/reference.json");
+    let reference: Value = serde_json::from_slice(&reference).unwrap();
+    let charsmap = reference["precompiled"]["charsmap"].as_str().unwrap();
+    let turned = |(at, c): (usize, char)| match every > 0
+        && at > 8
+        && at % every == 0
+        && c.is_ascii_lowercase()
+    {
+        true => c.to_ascii_uppercase(),
+        false => c,
+    };
+    let charsmap: String = charsmap.chars().enumerate().map(turned).collect();
+    json!({"type": "Precompiled", "precompiled_charsmap": charsmap})
+}
+
 /// One part, or several in sequence where there can be.
 fn parts() -> impl Strategy<Value = (&'static str, Value)> {
     let names = vec![
@@ -351,8 +371,11 @@ fn parts() -> impl Strategy<Value = (&'static str, Value)> {
 }
 
 fn use_tokenizer(json: Vec<u8>) {
-    let files = BTreeMap::from([(TOKENIZER_FILE.into(), json)]);
-    let Ok(tokenizer) = Tokenizer::from_files(&files) else {
+    use_tokenizer_files(&BTreeMap::from([(TOKENIZER_FILE.into(), json)]));
+}
+
+fn use_tokenizer_files(files: &BTreeMap<String, Vec<u8>>) {
+    let Ok(tokenizer) = Tokenizer::from_files(files) else {
         return;
     };
     let mut ids: Vec<u32> = (0..60).chain([u32::MAX]).collect();
@@ -555,13 +578,17 @@ proptest! {
         let config = CONFIG.get_or_init(|| json!({
             "bos_token": "<s>", "eos_token": {"content": "</s>", "special": true},
             "chat_template": [{"name": "default", "template": "{{ bos_token }}{{ messages[0].content }}"}],
-            "additional_special_tokens": ["<a>", {"content": "<b>"}],
+            "additional_special_tokens": ["<a>", {"content": "<b>"}], "extra_special_tokens": {"x_token": "x"},
+            "added_tokens_decoder": {"3": {"content": "a", "lstrip": true, "special": true}, "70": {"content": " b", "normalized": true}},
         }).to_string().into_bytes());
         let mut json = config.clone();
         for (at, value) in values {
             json = with_value(&json, at, value);
         }
         let files = ["tokenizer_config.json", "special_tokens_map.json"];
-        use_template(files.map(|name| (name.into(), json.clone())).into());
+        let mut files: BTreeMap<_, _> = files.map(|name| (name.into(), json.clone())).into();
+        use_template(files.clone());
+        files.insert(TOKENIZER_FILE.into(), tokenizers()[0].clone());
+        use_tokenizer_files(&files);
     }
 }

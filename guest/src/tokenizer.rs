@@ -1,20 +1,33 @@
-//! Text to token ids and back, as the checkpoint's `tokenizer.json` says.
+//! Text to token ids and back, as the checkpoint's `tokenizer.json` says, and the tokens that
+//! `tokenizer_config.json` adds.
 //!
-//! Encoding and whole decoding are the `tokenizers` crate's, so they are Hugging Face's by construction.
-//! Streaming output is this module's own ([`TextStream`]): that crate's decoders want all tokens at
-//! once, a reply arrives one by one.
+//! Encoding is the `tokenizers` crate's, so it is Hugging Face's by construction, but for its regular expressions
+//! ([`pattern`]) and a few steps of a normalizer. Decoding is this module's own ([`TextStream`]): that crate's decoders
+//! want all tokens at once, a reply arrives one by one.
 //!
 //! Not constant-time: which vocabulary entries are looked up depends on the text.
 
+mod added_tokens;
 mod detokenizer;
-mod precheck;
+mod file;
+mod normalizer;
+mod pattern;
+mod post_processor;
+mod pre_tokenizer;
+mod steps;
 
+use crate::chat_template::{CONFIG_FILE, MAX_FILE_BYTES, SPECIAL_TOKENS_FILE};
+use added_tokens::Renumbered;
+pub(crate) use added_tokens::merged_with_map;
 use detokenizer::Detokenizer;
+use normalizer::Normalizer;
+use pre_tokenizer::PreTokenizer;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use thiserror::Error;
-use tokenizers::Model;
+use tokenizers::{AddedToken, Model, ModelWrapper, PostProcessorWrapper, TokenizerImpl};
 
-/// The one tokenizer file that is read.
+/// The file of the vocabulary, and of how a text becomes tokens of it.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Most bytes of one text. Contexts of 128 Ki tokens are about 0.6 MiB of English.
 pub const MAX_TEXT_BYTES: usize = 2 << 20;
@@ -36,16 +49,28 @@ pub enum TokenizerError {
         /// Its bytes.
         found: usize,
     },
-    /// It is not what the `tokenizers` crate can read.
-    #[error("{TOKENIZER_FILE} is broken, download or save it again: {reason}")]
+    /// It, or the configuration beside it, is not what such a file is.
+    #[error("{file} is broken, download or save it again: {reason}")]
     Broken {
+        /// Its name.
+        file: &'static str,
         /// What the parser says.
         reason: String,
+    },
+    /// It is valid, but asks for something that is not supported.
+    #[error(
+        "{TOKENIZER_FILE} has something that is not supported: {what}. Encode the prompt with transformers and give it \
+         as token ids"
+    )]
+    Unsupported {
+        /// What it is.
+        what: String,
     },
     /// Its decoder cannot be streamed.
     #[error(
         "the decoder in {TOKENIZER_FILE} is not supported: {found}. Supported are ByteLevel, Metaspace, \
-         and sequences of Replace (of a string), ByteFallback, Fuse and Strip (at the start)"
+         and sequences of Replace (of a string, or of a regular \
+         expression that does not look around), ByteFallback, Fuse and Strip (at the start)"
     )]
     UnsupportedDecoder {
         /// The step that is not.
@@ -71,9 +96,13 @@ pub enum TokenizerError {
     },
 }
 
+type Inner =
+    TokenizerImpl<ModelWrapper, Normalizer, PreTokenizer, PostProcessorWrapper, Detokenizer>;
+
 /// A checkpoint's tokenizer.
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
+    renumbered: Renumbered,
     /// Before the first token.
     detokenizer: Detokenizer,
 }
@@ -82,27 +111,60 @@ impl Tokenizer {
     /// From the files of a checkpoint, by name.
     ///
     /// # Errors
-    /// `tokenizer.json` is missing, too large, broken, or decodes in a way that cannot be streamed.
+    /// `tokenizer.json` is missing, too large, broken, or not supported; a configuration beside it is broken.
     pub fn from_files(files: &BTreeMap<String, Vec<u8>>) -> Result<Tokenizer, TokenizerError> {
         let json = files.get(TOKENIZER_FILE).ok_or(TokenizerError::Missing)?;
         if json.len() > MAX_TOKENIZER_BYTES {
             return Err(TokenizerError::FileTooLarge { found: json.len() });
         }
-        precheck::file(json)?;
-        let broken = |reason: tokenizers::Error| TokenizerError::Broken {
-            reason: reason.to_string(),
-        };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(broken)?;
-        precheck::post_processor(inner.get_post_processor())?;
-        // A prompt is never cut or filled up in silence, whatever the file was saved with.
-        inner.with_truncation(None).map_err(broken)?;
-        inner.with_padding(None);
-        // The crate caches words by text: those of one session would outlive it and speed up another's.
-        let mut model = inner.get_model().clone();
-        model.resize_cache(0);
-        inner.with_model(model);
-        let detokenizer = Detokenizer::new(inner.get_decoder())?;
-        Ok(Tokenizer { inner, detokenizer })
+        let file = file::read(json)?;
+        let config = json_object(files, CONFIG_FILE)?;
+        let special_tokens = json_object(files, SPECIAL_TOKENS_FILE)?;
+        let known = file
+            .added_tokens
+            .iter()
+            .map(|token| &*token.content)
+            .collect();
+        let more = added_tokens::to_add(&config, &special_tokens, &known)?;
+        let detokenizer = Detokenizer::new(file.decoder.as_ref())?;
+        let mut inner = Inner::new(file.model);
+        let normalizer = file.normalizer.as_ref().map(Normalizer::new).transpose()?;
+        inner.with_normalizer(normalizer).map_err(steps::broken)?;
+        inner.with_pre_tokenizer(
+            file.pre_tokenizer
+                .as_ref()
+                .map(PreTokenizer::new)
+                .transpose()?,
+        );
+        let post_processor = file
+            .post_processor
+            .as_ref()
+            .map(post_processor::post_processor);
+        inner.with_post_processor(post_processor.transpose()?);
+        inner.with_decoder(Some(detokenizer.clone()));
+        inner.add_tokens(file.added_tokens).map_err(steps::broken)?;
+        // Those that have an id by themselves keep it.
+        let new = |token: &AddedToken| inner.token_to_id(&token.content).is_none();
+        let ids: Vec<_> = more
+            .iter()
+            .filter(|(_, token)| new(token))
+            .cloned()
+            .collect();
+        inner
+            .add_tokens(more.into_iter().map(|(_, token)| token))
+            .map_err(steps::broken)?;
+        let renumbered = ids
+            .iter()
+            .filter_map(|(id, token)| Some((inner.token_to_id(&token.content)?, (*id)?)));
+        let renumbered = Renumbered::new(renumbered);
+        if config.get("split_special_tokens") == Some(&Value::Bool(true)) {
+            inner.set_encode_special_tokens(true);
+        }
+        Ok(Tokenizer {
+            inner,
+            renumbered,
+            detokenizer,
+        })
     }
 
     /// Token ids of a text. Special tokens written out in the text (`<|im_end|>`) are recognised, as in
@@ -113,17 +175,22 @@ impl Tokenizer {
     /// already, so never there.
     ///
     /// # Errors
-    /// The text is too long, or not encodable.
+    /// The text is too long, or not encodable, or a regular expression of the tokenizer takes too many steps for it.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(TokenizerError::TextTooLong { found: text.len() });
         }
+        normalizer::take_failure();
         let encoding = self.inner.encode_fast(text, add_special_tokens);
-        match encoding {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(reason) => Err(TokenizerError::Encode {
+        match (encoding, normalizer::take_failure()) {
+            (Ok(encoding), None) => {
+                let ids = encoding.get_ids().iter();
+                Ok(ids.map(|id| self.renumbered.outside(*id)).collect())
+            }
+            (Err(reason), _) => Err(TokenizerError::Encode {
                 reason: reason.to_string(),
             }),
+            (_, Some(reason)) => Err(TokenizerError::Encode { reason }),
         }
     }
 
@@ -133,7 +200,11 @@ impl Tokenizer {
     /// # Errors
     /// The decoder of the `tokenizers` crate failed.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TokenizerError> {
-        let decoded = self.inner.decode(ids, skip_special_tokens);
+        let ids: Vec<u32> = ids
+            .iter()
+            .filter_map(|id| self.renumbered.inside(*id))
+            .collect();
+        let decoded = self.inner.decode(&ids, skip_special_tokens);
         decoded.map_err(|reason| TokenizerError::Decode {
             reason: reason.to_string(),
         })
@@ -149,12 +220,14 @@ impl Tokenizer {
 
     /// Id of a token given by its content, special or not.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        self.inner
+            .token_to_id(token)
+            .map(|id| self.renumbered.outside(id))
     }
 
     /// Content of a token, as the vocabulary spells it.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.inner.id_to_token(self.renumbered.inside(id)?)
     }
 
     /// The bytes that a token stands for in the middle of a text: maybe part of a character, empty if there is no
@@ -177,15 +250,37 @@ impl Tokenizer {
     /// rest are rows without a token.
     pub fn vocab_size(&self) -> usize {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        let last = added.keys().max().map_or(0, |&id| id as usize + 1);
+        let added = added
+            .keys()
+            .map(|id| self.renumbered.outside(*id) as usize + 1);
+        let last = added.max().unwrap_or(0);
         self.inner.get_vocab_size(true).max(last)
     }
 
     /// What a decoder gets for an id.
     fn decoder_token(&self, id: u32) -> Option<String> {
+        let id = self.renumbered.inside(id)?;
         let added = self.inner.get_added_vocabulary().simple_id_to_token(id);
         added.or_else(|| self.inner.get_model().id_to_token(id))
     }
+}
+
+/// An empty one if there is no such file.
+fn json_object(
+    files: &BTreeMap<String, Vec<u8>>,
+    file: &'static str,
+) -> Result<serde_json::Map<String, Value>, TokenizerError> {
+    let Some(bytes) = files.get(file) else {
+        return Ok(serde_json::Map::new());
+    };
+    let broken = |reason: String| TokenizerError::Broken { file, reason };
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(broken(format!(
+            "it has {} bytes, at most {MAX_FILE_BYTES} are possible",
+            bytes.len()
+        )));
+    }
+    serde_json::from_slice(bytes).map_err(|e| broken(e.to_string()))
 }
 
 /// The text of one reply, token by token. All that [`push`](TextStream::push) returned, and then

@@ -6,6 +6,8 @@ use serde_json::json;
 use talaria_guest::chat_template::{
     CONFIG_FILE, ChatTemplate, MAX_PROMPT_BYTES, SPECIAL_TOKENS_FILE, TEMPLATE_FILE,
 };
+use talaria_guest::testing;
+use talaria_guest::tokenizer::Tokenizer;
 use talaria_wire::channel::message::Message;
 
 use crate::Seed;
@@ -32,6 +34,26 @@ pub fn config(data: &[u8]) {
             .zip(parts(data))
             .collect();
         render(&files);
+        tokens(&files);
+    }
+}
+
+/// The same files beside a `tokenizer.json`, to which they may add tokens.
+fn tokens(files: &[(&str, &[u8])]) {
+    let files = files
+        .iter()
+        .map(|(name, bytes)| (name.to_string(), bytes.to_vec()));
+    let mut files: BTreeMap<String, Vec<u8>> = files.collect();
+    files.extend(testing::text_files());
+    let Ok(tokenizer) = Tokenizer::from_files(&files) else {
+        return;
+    };
+    for text in ["", "a <|a|> b<|user|>  x", "<s></s><a><b>"] {
+        let ids = tokenizer.encode(text, true).unwrap_or_default();
+        for id in &ids {
+            assert!(tokenizer.id_to_token(*id).is_some());
+        }
+        let _ = tokenizer.decode(&ids, true);
     }
 }
 
@@ -105,10 +127,15 @@ pub fn config_seeds() -> Vec<Seed> {
     ]});
     let map =
         json!({ "bos_token": "<s>", "additional_special_tokens": ["<a>", { "content": "<b>" }] });
+    let added = json!({ "bos_token": "<a>", "added_tokens_decoder": {
+        "7": { "content": "<|a|>", "lstrip": true, "rstrip": false, "single_word": false, "normalized": true, "special": true },
+        "900": { "content": "b" },
+    }});
     let files = |config: serde_json::Value| join([config.to_string(), map.to_string()]);
     vec![
         Seed::new("one", files(one)),
         Seed::new("named", files(named)),
         Seed::new("none", files(json!({ "bos_token": null }))),
+        Seed::new("added", files(added)),
     ]
 }

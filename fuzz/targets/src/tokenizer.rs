@@ -65,6 +65,7 @@ pub fn seeds() -> Vec<Seed> {
         seed("unigram.json", unigram()),
         seed("word-piece.json", word_piece()),
         seed("word-level.json", word_level()),
+        seed("precompiled.json", precompiled()),
     ]
 }
 
@@ -152,6 +153,21 @@ fn word_level() -> Value {
         "model": { "type": "WordLevel", "unk_token": "<unk>",
                    "vocab": { "<unk>": 0, "hello": 1, "\u{120}low": 2, "1": 3, ",": 4 } },
     })
+}
+
+/// With a normalization that SentencePiece compiled, and regular expressions wherever they can be.
+fn precompiled() -> Value {
+    let reference = include_str!("../../../guest/src/tokenizer/tests/reference.json");
+    let reference: Value = serde_json::from_str(reference).expect("the guest's reference");
+    let mut file = unigram();
+    file["normalizer"] = json!({ "type": "Sequence", "normalizers": [
+        { "type": "Precompiled", "precompiled_charsmap": reference["precompiled"]["charsmap"] },
+        { "type": "Replace", "pattern": { "Regex": "^ +|(?<=a)b(?!c)$" }, "content": "-" },
+    ]});
+    file["decoder"] = json!({ "type": "Sequence", "decoders": [
+        { "type": "Replace", "pattern": { "Regex": "\u{2581}(l|w)*" }, "content": " " }, { "type": "Fuse" },
+    ]});
+    file
 }
 
 fn added(id: u32, content: &str) -> Value {

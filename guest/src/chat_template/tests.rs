@@ -56,7 +56,7 @@ fn renders_as_jinja2_set_up_by_transformers() {
     ));
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let reference: Reference = serde_json::from_str(&read("reference.json")).unwrap();
-    assert!(reference.cases.len() > 100);
+    assert!(reference.cases.len() > 300);
     let mut wrong = Vec::new();
     for case in &reference.cases {
         let source = if case.inline {
@@ -164,26 +164,41 @@ fn the_template_is_looked_for_in_two_files() {
     );
 }
 
+/// As transformers merges them; what it makes of many configurations is in the tokenizer's tests.
 #[test]
 fn special_tokens_are_variables() {
     let config = json!({
         "bos_token": {"content": "<s>", "special": true}, "eos_token": "</s>", "unk_token": null,
         "add_bos_token": true, "additional_special_tokens": ["<a>", {"content": "<b>"}],
     });
-    let map =
-        json!({"eos_token": "ignored", "unk_token": "ignored", "pad_token": {"content": "<p>"}});
-    let source = "{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ additional_special_tokens | join }}\
+    let map = json!({"eos_token": "<e>", "pad_token": {"content": "<p>"}});
+    let source = "{{ bos_token }}{{ eos_token }}{{ pad_token }}{{ additional_special_tokens is defined }}\
         {{ unk_token is defined }}{{ add_bos_token is defined }}";
-    let files = files(&[
-        (TEMPLATE_FILE, source),
-        (CONFIG_FILE, &config.to_string()),
-        (SPECIAL_TOKENS_FILE, &map.to_string()),
-    ]);
-    let template = ChatTemplate::from_files(&files).unwrap().unwrap();
-    assert_eq!(
-        template.render(&hi(), true).unwrap(),
-        "<s></s><p><a><b>FalseFalse"
-    );
+    let rendered = |config: &serde_json::Value| {
+        let files = files(&[
+            (TEMPLATE_FILE, source),
+            (CONFIG_FILE, &config.to_string()),
+            (SPECIAL_TOKENS_FILE, &map.to_string()),
+        ]);
+        let template = ChatTemplate::from_files(&files).unwrap().unwrap();
+        template.render(&hi(), true).unwrap()
+    };
+    assert_eq!(rendered(&config), "<s><e><p>FalseFalseFalse");
+    let mut config = config;
+    config["added_tokens_decoder"] = json!({});
+    assert_eq!(rendered(&config), "<s></s>FalseFalseFalse");
+}
+
+/// Silently another prompt before.
+#[test]
+fn carriage_returns_of_a_template_are_line_feeds() {
+    let source = "{%- for m in messages -%}\r\n<|im_start|>{{ m.role }}\r\n{{ m.content }}<|im_end|>\r\n{% endfor %}\
+        {% if add_generation_prompt %}<|im_start|>assistant\r\n{% endif %}";
+    let expected = "<|im_start|>user\na\r\nb<|im_end|>\n<|im_start|>assistant\n";
+    let messages = [message("user", "a\r\nb")];
+    assert_eq!(template(source).render(&messages, true).unwrap(), expected);
+    let alone = source.replace("\r\n", "\r");
+    assert_eq!(template(&alone).render(&messages, true).unwrap(), expected);
 }
 
 #[test]
@@ -320,3 +335,32 @@ fn intermediate_texts_are_bounded() {
         "{error}"
     );
 }
+
+/// Work that grows with the square of what the template or a text has must not be free.
+#[test]
+fn rewriting_a_template_takes_time_in_proportion() {
+    let start = std::time::Instant::now();
+    for source in [
+        "{%\n".repeat(MAX_TEMPLATE_BYTES / 3),
+        "{% raw %}".to_owned() + &"{%\n".repeat(MAX_TEMPLATE_BYTES / 3 - 20) + "%}",
+        "{{ ".to_owned() + &"'%s' % (\n".repeat(MAX_TEMPLATE_BYTES / 9 - 1),
+        "{% macro m(".to_owned() + &"a=a,\n".repeat(MAX_TEMPLATE_BYTES / 5 - 8),
+        "{{ '".to_owned() + &"\\\\\n".repeat(MAX_TEMPLATE_BYTES / 3 - 4),
+    ] {
+        let files = files(&[(TEMPLATE_FILE, &source)]);
+        assert!(
+            ChatTemplate::from_files(&files).is_err(),
+            "{}",
+            &source[..20]
+        );
+    }
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let counted = "{% for i in range(9999) %}{{ messages[0].content | wordcount }}{{ messages[0].content.isalpha() }}{% endfor %}";
+    let long = [message("user", &"世".repeat(500_000))];
+    assert_eq!(
+        template(counted).render(&long, true),
+        Err(ChatTemplateError::TooManySteps)
+    );
+}
+
+mod snippets;

@@ -5,8 +5,9 @@
 //! comes in pieces, and only stages that can live with that are accepted.
 
 use super::TokenizerError;
+use super::pattern::{Pattern, PatternConfig};
 use serde::Deserialize;
-use tokenizers::DecoderWrapper;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 /// State of decoding one reply.
@@ -18,18 +19,14 @@ pub(super) struct Detokenizer {
 impl Detokenizer {
     /// # Errors
     /// A decoder that is not known, or that needs all tokens at once.
-    pub(super) fn new(decoder: Option<&DecoderWrapper>) -> Result<Detokenizer, TokenizerError> {
+    pub(super) fn new(decoder: Option<&Value>) -> Result<Detokenizer, TokenizerError> {
         let Some(decoder) = decoder else {
             return Ok(Detokenizer {
                 stages: vec![Stage::Spaces { first: true }],
             });
         };
-        // As JSON, because the crate keeps the fields of some decoders to itself.
-        let unsupported = |e: serde_json::Error| TokenizerError::UnsupportedDecoder {
-            found: e.to_string(),
-        };
-        let json = serde_json::to_value(decoder).map_err(unsupported)?;
-        let config = DecoderConfig::deserialize(json).map_err(unsupported)?;
+        let config =
+            DecoderConfig::deserialize(decoder).map_err(|e| unsupported(&e.to_string()))?;
         let mut plan = Plan::default();
         plan.add(config)?;
         Ok(Detokenizer {
@@ -54,7 +51,7 @@ impl Detokenizer {
         for stage in &self.stages {
             token = match stage {
                 Stage::Spaces { .. } => format!(" {token}"),
-                Stage::Replace { pattern, content } => token.replace(pattern.as_str(), content),
+                Stage::Replace { pattern, content } => pattern.replace(token, content),
                 Stage::Metaspace { replacement, .. } => token.replace(*replacement, " "),
                 Stage::StripToken { content, start } => {
                     strip_start(&token, *content, &mut { *start })
@@ -69,6 +66,19 @@ impl Detokenizer {
             };
         }
         token.into_bytes()
+    }
+}
+
+/// All at once, by way of the stream: what decodes a whole reply is what streams it.
+impl tokenizers::Decoder for Detokenizer {
+    fn decode_chain(&self, tokens: Vec<String>) -> tokenizers::Result<Vec<String>> {
+        let mut stream = self.clone();
+        let mut text = String::new();
+        for token in tokens {
+            stream.push(token, &mut text);
+        }
+        stream.finish(&mut text);
+        Ok(vec![text])
     }
 }
 
@@ -95,7 +105,7 @@ enum DecoderConfig {
         prepend_scheme: String,
     },
     Replace {
-        pattern: Pattern,
+        pattern: PatternConfig,
         content: String,
     },
     Strip {
@@ -106,13 +116,6 @@ enum DecoderConfig {
     Sequence {
         decoders: Vec<DecoderConfig>,
     },
-}
-
-/// `String` or `Regex`.
-#[derive(Debug, Deserialize)]
-struct Pattern {
-    #[serde(rename = "String")]
-    string: Option<String>,
 }
 
 /// Stages under construction.
@@ -159,12 +162,10 @@ impl Plan {
                 replacement,
                 strip: prepend_scheme != "never",
             },
-            Replace {
-                pattern: Pattern {
-                    string: Some(pattern),
-                },
+            Replace { pattern, content } => Stage::Replace {
+                pattern: Replaced::new(pattern)?,
                 content,
-            } if !pattern.is_empty() => Stage::Replace { pattern, content },
+            },
             Strip {
                 content,
                 start,
@@ -189,7 +190,7 @@ enum Stage {
     /// No decoder: tokens joined by a space.
     Spaces { first: bool },
     /// Another spelling within each token.
-    Replace { pattern: String, content: String },
+    Replace { pattern: Replaced, content: String },
     /// `replacement` is a space, but nothing in the first token.
     Metaspace { replacement: char, strip: bool },
     /// Up to `start` times `content` off the start of each token.
@@ -203,6 +204,39 @@ enum Stage {
     ByteLevel { pending: Zeroizing<Vec<u8>> },
 }
 
+/// What a Replace replaces.
+#[derive(Debug, Clone)]
+enum Replaced {
+    Text(String),
+    /// One that cannot fail.
+    Regex(Pattern),
+}
+
+impl Replaced {
+    fn new(config: PatternConfig) -> Result<Replaced, TokenizerError> {
+        match config {
+            PatternConfig::String(text) if text.is_empty() => {
+                Err(unsupported("Replace of nothing"))
+            }
+            PatternConfig::String(text) => Ok(Replaced::Text(text)),
+            PatternConfig::Regex(source) => match Pattern::of_regex(&source)? {
+                // A reply that comes token by token has no place for an error.
+                pattern if pattern.can_fail() => Err(unsupported(&format!(
+                    "Replace of {source:?}, which looks around or back"
+                ))),
+                pattern => Ok(Replaced::Regex(pattern)),
+            },
+        }
+    }
+
+    fn replace(&self, token: String, content: &str) -> String {
+        match self {
+            Replaced::Text(text) => token.replace(text.as_str(), content),
+            Replaced::Regex(pattern) => pattern.replace(&token, content).unwrap_or(token),
+        }
+    }
+}
+
 impl Stage {
     fn push(&mut self, token: String) -> Vec<String> {
         match self {
@@ -210,7 +244,7 @@ impl Stage {
                 let space = if std::mem::take(first) { "" } else { " " };
                 vec![format!("{space}{token}")]
             }
-            Stage::Replace { pattern, content } => vec![token.replace(pattern.as_str(), content)],
+            Stage::Replace { pattern, content } => vec![pattern.replace(token, content)],
             Stage::Metaspace { replacement, strip } => {
                 let space = if std::mem::take(strip) { "" } else { " " };
                 vec![token.replace(*replacement, space)]

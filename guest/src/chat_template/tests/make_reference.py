@@ -62,6 +62,11 @@ CHATS = {
     "narrator": [m("user", "a"), m("assistant", "b"), m("user", "c"), m("narrator", "d")],
     "late system": [m("user", "a"), m("system", "b")],
     "empty content": [m("system", ""), m("user", "")],
+    "only system": [m("system", "Be brief.")],
+    "two systems": [m("system", "a"), m("system", "b"), m("user", "c")],
+    "many turns": [m(["user", "assistant"][i % 2], f"turn {i}\n") for i in range(9)],
+    "named": [m("user", "a", name="Ann"), m("assistant", "b"), m("user", "c", name="")],
+    "braces": [m("user", "{{ 1 }}{% if %}{# #}'\"\\\\n%s"), m("assistant", "</think>")],
 }
 
 TOOLS = [
@@ -197,12 +202,13 @@ def variables(messages, generate, tools=None, **more):
 
 
 def cases():
-    for template in ["llama3_style.jinja", "qwen3_style.jinja", "mistral_style.jinja"]:
+    for template in sorted(path.name for path in HERE.glob("*_style.jinja")):
         for chat in CHATS.values():
             for generate in [True, False]:
                 yield case(template, variables(chat, generate), False)
         for chat in [CHATS["one"], TOOL_CHAT, TOOL_CHAT + [m("assistant", "Sunny.")]]:
             yield case(template, variables(chat, True, TOOLS), False)
+        yield case(template, variables(CHATS["turns"], True, []), False)
         yield case(template, variables(CHATS["one"], True, enable_thinking=False), False)
         yield case(template, variables(CHATS["one"], True, date_string="today"), False)
     for template in INLINE:
