@@ -8,7 +8,7 @@ use super::LoadError;
 const FIRST_LINE: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Bytes of a file that [`refuse_pointer`] wants to see.
-pub(super) const HEAD_BYTES: usize = FIRST_LINE.len();
+pub(super) const HEAD_BYTES: u64 = FIRST_LINE.len() as u64;
 
 /// Refuses a file that begins as a pointer does; `head` is its beginning or all of it.
 pub(super) fn refuse_pointer(file: &str, head: &[u8]) -> Result<(), LoadError> {

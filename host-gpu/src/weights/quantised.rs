@@ -35,8 +35,9 @@ pub(super) type Parts = HashMap<String, Part>;
 const LONGEST_SIDE: usize = 1 << 24;
 
 /// Scales of activations. Ours are quantised row by row, more finely, so these are not needed.
-const OF_ACTIVATIONS: [&str; 6] = [
+const OF_ACTIVATIONS: [&str; 7] = [
     "input_scale",
+    "input_scale_ub",
     "input_zero_point",
     "activation_scale",
     "activation_scale_inv",

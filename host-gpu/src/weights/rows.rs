@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::LoadError;
+use super::{LoadError, lfs};
 
 /// A stored matrix (rows, width); a vector is one row. Its shape is kept beside it and has been checked
 /// against the file: callers stay inside it.
@@ -76,15 +76,19 @@ impl DataFile {
     /// Opens a file.
     ///
     /// # Errors
-    /// It is not there or cannot be read.
+    /// It is not there, cannot be read, or is a Git LFS pointer.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let file = File::open(path).map_err(LoadError::io(path))?;
         let length = file.metadata().map_err(LoadError::io(path))?.len();
-        Ok(Self {
+        let opened = Self {
             path: path.into(),
             length,
             file: Mutex::new(file),
-        })
+        };
+        let mut head = vec![0; length.min(lfs::HEAD_BYTES) as usize];
+        opened.read(0, &mut head)?;
+        lfs::refuse_pointer(&opened.name(), &head)?;
+        Ok(opened)
     }
 
     /// Where it is.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
 
+use super::LoadError;
 use super::checkpoint::Entry;
 use super::rows::{DataFile, Encoding, Rows, Stored};
-use super::{LoadError, lfs};
 
 /// Longest header accepted, in bytes; the limit of the format's reference implementation.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -130,10 +130,6 @@ impl Part {
 }
 
 fn read_header(file: &DataFile) -> Result<Vec<u8>, LoadError> {
-    let mut head = [0; lfs::HEAD_BYTES];
-    let head = &mut head[..file.length().min(lfs::HEAD_BYTES as u64) as usize];
-    file.read(0, head)?;
-    lfs::refuse_pointer(&file.name(), head)?;
     let mut length = [0; LENGTH_BYTES as usize];
     check_length_at_least(file, LENGTH_BYTES)?;
     file.read(0, &mut length)?;

@@ -79,35 +79,32 @@ fn shape(module: &mut Module) -> Result<[usize; 2], LoadError> {
     let part = module.need(NAME)?;
     let mut bytes = vec![0; part.bytes().min(16)];
     part.read(0, &mut bytes)?;
-    let numbers: Option<Vec<i64>> = match (part.dtype(), part.shape()) {
-        (Dtype::I64, [2]) => Some(
-            (bytes.as_chunks().0.iter())
-                .map(|b| i64::from_le_bytes(*b))
-                .collect(),
-        ),
+    let numbers: Vec<i64> = match (part.dtype(), part.shape()) {
+        (Dtype::I64, [2]) => {
+            let numbers = bytes.as_chunks().0.iter();
+            numbers.map(|b| i64::from_le_bytes(*b)).collect()
+        }
         (Dtype::I32, [2]) => {
             let numbers = bytes.as_chunks().0.iter();
-            Some(numbers.map(|b| i64::from(i32::from_le_bytes(*b))).collect())
+            numbers.map(|b| i32::from_le_bytes(*b).into()).collect()
         }
-        _ => None,
+        (dtype, shape) => {
+            let found = format!("is {dtype} of shape {shape:?}, expected I64 of shape [2]");
+            return Err(module.defect(NAME, found));
+        }
     };
     let length = |number: &i64| {
         let length = usize::try_from(*number).ok()?;
         (1..=LONGEST_SIDE).contains(&length).then_some(length)
     };
-    let lengths = numbers.as_deref().and_then(|numbers| {
-        let &[outputs, inputs] = numbers else {
-            return None;
-        };
-        Some([length(&outputs)?, length(&inputs)?])
-    });
-    lengths.ok_or_else(|| {
-        let found = format!(
-            "is {numbers:?} of type {}, expected two lengths",
-            part.dtype()
-        );
-        module.defect(NAME, found)
-    })
+    let lengths: Option<Vec<usize>> = numbers.iter().map(length).collect();
+    match lengths.as_deref() {
+        Some(&[outputs, inputs]) => Ok([outputs, inputs]),
+        _ => {
+            let found = format!("is {numbers:?}, expected two lengths from 1 to {LONGEST_SIDE}");
+            Err(module.defect(NAME, found))
+        }
+    }
 }
 
 /// Before activation order is known all groups are -1.
