@@ -64,7 +64,10 @@ pub fn generation(data: &[u8]) {
 /// JSON as Python reads it: what is made of it stays as it is, and so does all that was JSON before.
 pub fn python_json(data: &[u8]) {
     let normal = json::normal(data);
-    assert_eq!(json::normal(&normal), normal);
+    // Of several byte order marks, which no JSON has, one is skipped.
+    if !normal.starts_with("\u{feff}".as_bytes()) {
+        assert_eq!(json::normal(&normal), normal);
+    }
     if let Ok(value) = serde_json::from_slice::<Value>(data) {
         assert_eq!(normal, data);
         assert_eq!(serde_json::from_slice::<Value>(&normal).ok(), Some(value));
