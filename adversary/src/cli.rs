@@ -33,8 +33,8 @@ pub enum Command {
 /// Flags of `capture`.
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
-    /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory or GGUF file of a Qwen2, Qwen3, Llama or Mistral checkpoint.
+    #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// How rows are masked.
     #[arg(long, value_name = "SCHEME", value_parser = masking())]
@@ -70,7 +70,7 @@ pub struct CaptureArgs {
 #[derive(Debug, Args)]
 pub struct AttackArgs {
     /// The checkpoint that was captured.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// What `capture` wrote.
     #[arg(long, value_name = "DIR")]
@@ -92,8 +92,8 @@ pub struct AttackArgs {
 /// Flags of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Hugging Face directory; the bundled demo model if not given.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory or GGUF file; the bundled demo model if not given.
+    #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// Directory for the table and the plots.
     #[arg(long, value_name = "DIR")]

@@ -38,8 +38,8 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Checkpoint {
-    /// Directory of a Hugging Face checkpoint: config.json, *.safetensors, tokenizer.json.
-    #[arg(long, value_name = "DIR")]
+    /// Directory of a Hugging Face checkpoint (config.json, *.safetensors, tokenizer.json), or a GGUF file.
+    #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Integers that stand for weights.
     #[arg(long, value_enum, default_value_t = Weights::Int16)]

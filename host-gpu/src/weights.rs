@@ -1,4 +1,4 @@
-//! From a Hugging Face checkpoint to a manifest and integer planes on a device.
+//! From a Hugging Face checkpoint or a GGUF file to a manifest and integer planes on a device.
 //!
 //! ```text
 //! config.json ──> Config ──────────┐
@@ -11,6 +11,7 @@
 //! * [`json`]: as Python reads it; `lfs`: what stands for a file that was not fetched
 //! * [`safetensors`], `shards`, `names`, [`checkpoint`]: bounded, positioned reads of single or sharded files
 //! * [`quantised`]: FP8, GPTQ, AWQ and compressed-tensors, as `quantization_config` says
+//! * [`gguf`]: a GGUF file as such a checkpoint
 //! * [`layout`]: which tensors make which projection, in canonical order
 //! * [`quantise`], [`planes`], [`transpose`]: columns to power-of-two fixed point, block by block
 //! * [`load`]: all of it onto a [`Backend`](crate::backend::Backend), or into a digest
@@ -24,6 +25,7 @@ pub mod config;
 pub mod error;
 pub mod families;
 pub mod generation;
+pub mod gguf;
 pub mod json;
 pub mod layout;
 mod lfs;

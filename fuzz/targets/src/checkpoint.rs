@@ -6,6 +6,7 @@ use std::path::Path;
 use ::safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use talaria_host_gpu::weights::checkpoint::Checkpoint;
+use talaria_host_gpu::weights::gguf::header::Header;
 use talaria_host_gpu::weights::safetensors::TensorFile;
 use talaria_host_gpu::weights::{
     config as config_json, digest_dir, generation as defaults, json, survey_dir,
@@ -18,6 +19,7 @@ use crate::parts::{join, parts};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
+const GGUF: &str = "model.gguf";
 const INDEX: &str = "model.safetensors.index.json";
 const SHARDS: [&str; 2] = [
     "model-00001-of-00002.safetensors",
@@ -85,6 +87,27 @@ pub fn safetensors(data: &[u8]) {
             assert!(part.bytes() <= data.len());
             let mut bytes = vec![0; part.bytes()];
             part.read(0, &mut bytes).expect("it lies within the file");
+        }
+    });
+}
+
+/// A GGUF file: measured and hashed alike, or refused alike, and no header outgrows its file.
+pub fn gguf(data: &[u8]) {
+    with_files(&[(GGUF, data)], |dir| {
+        let file = dir.join(GGUF);
+        if let Ok(header) = Header::read(&file) {
+            for info in header.tensors.values() {
+                assert!(!info.shape.contains(&0) && info.row_bytes > 0);
+                let rows = info.shape.iter().rev().skip(1).product::<usize>();
+                assert!(info.start as usize + rows * info.row_bytes <= data.len());
+            }
+        }
+        let format = WeightFormat::Int8;
+        let surveyed = survey_dir(&file, format, &mut |_| ());
+        let digest = digest_dir(&file, format, &mut |_| ());
+        if let Err(surveyed) = surveyed {
+            let refused = digest.expect_err("a refused file has no digest");
+            assert_eq!(surveyed.to_string(), refused.to_string());
         }
     });
 }
@@ -248,6 +271,17 @@ pub fn safetensors_seeds() -> Vec<Seed> {
         Seed::new("some", &some[..]),
         Seed::new("none", tensors(&[])),
         Seed::new("cut", &some[..some.len() - 9]),
+    ]
+}
+
+/// A llama as gguf-py writes it, and every type.
+pub fn gguf_seeds() -> Vec<Seed> {
+    let llama = include_bytes!("../../../tests/fixtures/gguf/llama.gguf");
+    let types = include_bytes!("../../../tests/fixtures/gguf/types.gguf");
+    vec![
+        Seed::new("llama", &llama[..]),
+        Seed::new("types", &types[..]),
+        Seed::new("cut", &llama[..llama.len() / 3]),
     ]
 }
 

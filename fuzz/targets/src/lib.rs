@@ -89,6 +89,7 @@ pub const TARGETS: &[Target] = &[
         checkpoint::generation,
         checkpoint::generation_seeds,
     ),
+    target("gguf", checkpoint::gguf, checkpoint::gguf_seeds),
     target("handshake", channel::handshake, channel::handshake_seeds),
     target("handshake_answer", channel::answer, channel::answer_seeds),
     target("ingest", setup::ingest, setup::ingest_seeds),

@@ -23,6 +23,8 @@ const LONGEST_VECTOR: usize = 1 << 24;
 pub struct Checkpoint {
     tensors: HashMap<String, Entry>,
     spelling: Spelling,
+    /// What the file calls a tensor, in formats with names of their own.
+    spell: Option<fn(&str) -> String>,
     /// For messages.
     model_type: String,
 }
@@ -56,6 +58,7 @@ impl Checkpoint {
         Ok(Self {
             tensors: quantised::join(parts, scheme, spelling)?,
             spelling,
+            spell: None,
             model_type: model_type.into(),
         })
     }
@@ -65,7 +68,24 @@ impl Checkpoint {
         Self {
             tensors,
             spelling: Spelling::CANONICAL,
+            spell: None,
             model_type: model_type.into(),
+        }
+    }
+
+    /// Messages call a tensor what `spell` makes of its canonical name.
+    pub fn spelled(self, spell: fn(&str) -> String) -> Self {
+        Self {
+            spell: Some(spell),
+            ..self
+        }
+    }
+
+    /// What the file calls a tensor.
+    pub fn stored_name(&self, name: &str) -> String {
+        match self.spell {
+            Some(spell) => spell(name),
+            None => self.spelling.stored(name),
         }
     }
 
@@ -99,7 +119,7 @@ impl Checkpoint {
 
     /// A tensor, which must have this shape and be stored in a way that is supported.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>, LoadError> {
-        let stored = self.spelling.stored(name);
+        let stored = self.stored_name(name);
         let Some(entry) = self.tensors.get(name) else {
             return Err(LoadError::MissingTensor {
                 tensor: stored,

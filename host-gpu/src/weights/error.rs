@@ -131,6 +131,14 @@ pub enum LoadError {
         /// What contradicts what.
         problem: String,
     },
+    /// A GGUF file that contradicts itself or holds what is not supported.
+    #[error("{file}: {problem}")]
+    Gguf {
+        /// File name.
+        file: String,
+        /// What was expected and what came.
+        problem: String,
+    },
     /// A tensor that the architecture needs.
     #[error("tensor {tensor} is missing: the checkpoint is incomplete or not a {model_type} model")]
     MissingTensor {

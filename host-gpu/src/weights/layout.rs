@@ -220,7 +220,7 @@ impl<'a> Finder<'a, '_> {
         match left.min() {
             None => Ok(()),
             Some(name) => Err(LoadError::UnexpectedTensor {
-                tensor: name.into(),
+                tensor: self.checkpoint.stored_name(name),
                 model_type: self.described.decoder.model_type.clone(),
             }),
         }

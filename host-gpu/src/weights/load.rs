@@ -11,6 +11,7 @@ use talaria_wire::manifest::{
 
 use super::checkpoint::{Checkpoint, MAX_JSON_BYTES, read_optional};
 use super::config::{self, Described};
+use super::gguf::Gguf;
 use super::layout::{Layout, Matrix};
 use super::planes::Budget;
 use super::{LoadError, generation, text_files};
@@ -44,7 +45,7 @@ pub type Progress<'p> = dyn FnMut(LoadProgress) + 'p;
 const DIGEST_CHUNK_BYTES: usize = 8 << 20;
 
 impl Model {
-    /// Quantises the checkpoint in `dir` onto a backend that holds no matrices yet.
+    /// Quantises the checkpoint in `path`, a directory or a GGUF file, onto a backend that holds no matrices yet.
     ///
     /// Holds the backend's planes, one block of a tensor and one sixteenth of the planes at most
     /// ([`Budget`]).
@@ -52,12 +53,12 @@ impl Model {
     /// # Errors
     /// [`LoadError`] names the defect and what to do.
     pub fn load(
-        dir: &Path,
+        path: &Path,
         format: WeightFormat,
         mut backend: Box<dyn Backend>,
         progress: &mut Progress,
     ) -> Result<Self, LoadError> {
-        let source = Source::open(dir)?;
+        let source = Source::open(path)?;
         let layout = Layout::of(&source.checkpoint, &source.described)?;
         // Room for all of them first: a device that is too small says so at once.
         for (i, matrix) in layout.matrices.iter().enumerate() {
@@ -137,14 +138,14 @@ fn add_matrix(
     Ok(())
 }
 
-/// The digest of the checkpoint in `dir` as [`Model::load`] and [`Model::digest`] give it, without a
+/// The digest of the checkpoint in `path` as [`Model::load`] and [`Model::digest`] give it, without a
 /// device: the weights are quantised once for the manifest and once more for each plane, and never held.
 pub fn digest_dir(
-    dir: &Path,
+    path: &Path,
     format: WeightFormat,
     progress: &mut Progress,
 ) -> Result<ModelDigest, LoadError> {
-    let source = Source::open(dir)?;
+    let source = Source::open(path)?;
     let layout = Layout::of(&source.checkpoint, &source.described)?;
     let mut bar = Bar::new(&layout, format, 1 + format.planes() as u64, progress);
     let mut projections = Vec::with_capacity(layout.matrices.len());
@@ -188,16 +189,16 @@ pub struct Surveyed {
     pub plane_l1: u64,
 }
 
-/// Every weight matrix of the checkpoint in `dir`, quantised and measured, without a device.
+/// Every weight matrix of the checkpoint in `path`, quantised and measured, without a device.
 ///
 /// # Errors
 /// As [`Model::load`].
 pub fn survey_dir(
-    dir: &Path,
+    path: &Path,
     format: WeightFormat,
     progress: &mut Progress,
 ) -> Result<Vec<Surveyed>, LoadError> {
-    let source = Source::open(dir)?;
+    let source = Source::open(path)?;
     let layout = Layout::of(&source.checkpoint, &source.described)?;
     let mut bar = Bar::new(&layout, format, 1, progress);
     let mut surveyed = Vec::with_capacity(layout.matrices.len());
@@ -219,7 +220,7 @@ pub fn survey_dir(
     Ok(surveyed)
 }
 
-/// A checkpoint directory, opened and understood; no weight is read yet.
+/// A checkpoint directory or GGUF file, opened and understood; no weight is read yet.
 struct Source {
     described: Described,
     checkpoint: Checkpoint,
@@ -228,7 +229,24 @@ struct Source {
 }
 
 impl Source {
-    fn open(dir: &Path) -> Result<Self, LoadError> {
+    fn open(path: &Path) -> Result<Self, LoadError> {
+        match path.is_file() {
+            true => Self::open_gguf(path),
+            false => Self::open_dir(path),
+        }
+    }
+
+    fn open_gguf(file: &Path) -> Result<Self, LoadError> {
+        let gguf = Gguf::open(file)?;
+        Ok(Self {
+            generation: generation::describe(None, &gguf.described.config)?,
+            text_files: gguf.text_files,
+            checkpoint: gguf.checkpoint,
+            described: gguf.described,
+        })
+    }
+
+    fn open_dir(dir: &Path) -> Result<Self, LoadError> {
         let json = |file: &str| read_optional(&dir.join(file), MAX_JSON_BYTES);
         let no_config = || LoadError::NoConfig { dir: dir.into() };
         let config = json("config.json")?.ok_or_else(no_config)?;

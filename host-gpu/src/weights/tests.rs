@@ -17,7 +17,7 @@ use crate::testing::memory::Memory;
 use checkpoint::Tiny;
 
 /// Loads a directory onto a device in memory.
-fn load(dir: &Path, format: WeightFormat) -> Result<Model, LoadError> {
+pub(super) fn load(dir: &Path, format: WeightFormat) -> Result<Model, LoadError> {
     Model::load(dir, format, Box::new(Memory::default()), &mut |_| ())
 }
 
