@@ -39,6 +39,7 @@ pub mod rows;
 pub mod safetensors;
 mod shards;
 pub mod synthetic;
+mod text_config;
 pub mod text_files;
 pub mod transpose;
 

@@ -7,7 +7,7 @@ use talaria_wire::manifest::Decoder;
 use super::families::{self, Family};
 use super::generation::Ids;
 use super::quantised::scheme::{self, Scheme};
-use super::{LoadError, json, rope};
+use super::{LoadError, json, rope, text_config};
 
 /// Most layers of any decoder; bounds what an untrusted configuration can make us allocate.
 const MAX_LAYERS: u32 = 4096;
@@ -108,22 +108,9 @@ fn find_decoder(whole: Value) -> Result<(Value, Head, &'static dyn Family), Load
         Ok(family) => return Ok((whole, head, family)),
         Err(refused) => refused,
     };
-    let Some(mut text) = whole.get("text_config").and_then(Value::as_object).cloned() else {
+    let Some(text) = text_config::of(&whole) else {
         return Err(refused);
     };
-    // What such a model says once for all of its parts.
-    for key in [
-        "quantization_config",
-        "compression_config",
-        "tie_word_embeddings",
-        "eos_token_id",
-    ] {
-        let unset = text.get(key).is_none_or(Value::is_null);
-        if let Some(value) = whole.get(key).filter(|_| unset) {
-            text.insert(key.into(), value.clone());
-        }
-    }
-    let text = Value::Object(text);
     let head: Head = json::from_value(FILE, text.clone())?;
     let family = families::of(&head).map_err(|_| refused)?;
     Ok((text, head, family))
