@@ -9,8 +9,8 @@ mod request;
 mod tests;
 
 use serde::{Deserialize, Serialize};
+use talaria_evidence::Evidence;
 use talaria_wire::channel::message::{Event, FinishReason};
-use talaria_wire::evidence::Evidence;
 use talaria_wire::receipt::{Receipt, Reply};
 
 use crate::hex_array::HexArray;
@@ -72,7 +72,7 @@ pub enum AnswerError {
     Version(u32),
     /// Evidence in it that is none.
     #[error(transparent)]
-    Evidence(#[from] talaria_wire::evidence::EvidenceError),
+    Evidence(#[from] talaria_evidence::EvidenceError),
 }
 
 /// Why there is no answer to keep.

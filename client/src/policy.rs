@@ -32,7 +32,7 @@ pub struct Policy {
     pub tdx: Option<TdxPolicy>,
 }
 
-/// Allowed values of [`talaria_wire::evidence::Claims`].
+/// Allowed values of [`talaria_evidence::Claims`].
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimsPolicy {

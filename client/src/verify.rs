@@ -17,7 +17,7 @@ mod tdx;
 #[cfg(test)]
 mod tests;
 
-use talaria_wire::evidence::{Attestation, Evidence, REPORT_DATA_BYTES, TdxCollateral};
+use talaria_evidence::{Attestation, Evidence, REPORT_DATA_BYTES, TdxCollateral};
 
 pub use appraisal::{Appraisal, Step, Verified};
 pub use propose::propose;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use p384::ecdsa::signature::Signer;
 use p384::ecdsa::{Signature, SigningKey};
 use serde_json::Value;
-use talaria_wire::evidence::{Attestation, Claims, DevelopmentAttestation, Evidence, FORMAT};
+use talaria_evidence::{Attestation, Claims, DevelopmentAttestation, Evidence, FORMAT};
 
 const SNP_DATA: &str = "d447b55d197491bfe15cf298f9de9986b7a7c4be2468b4f6e2d53b71d7c645810b0f2cdfca0040433be063fc1a8293f0f3f8dae7b79fecb3d1cd82bd6a93ebfd";
 const TDX_DATA: &str = "9a9d48e7f6799642d3d1b34e1e5e1742d4bb02dd6ddd551862c1211d35c304f9eca3efdbb481601c163cf52493d6e44aed55d51ec39b7e518fadb92c2b523f20";

@@ -29,8 +29,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use talaria_evidence::Claims;
 use talaria_wire::channel::MAX_FRAME_BYTES;
-use talaria_wire::evidence::Claims;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 

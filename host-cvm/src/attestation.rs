@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use talaria_wire::evidence::{
+use talaria_evidence::{
     Attestation, CertificateTableError, Claims, Evidence, FORMAT, TdxCollateral,
 };
 

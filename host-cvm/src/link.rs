@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use talaria_transport::weighted::project_request::Body;
 use talaria_wire::manifest::Manifest;
-use talaria_wire::weighted::project_request::Body;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;

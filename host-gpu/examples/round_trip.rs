@@ -12,12 +12,12 @@ use talaria_host_gpu::backend::{Backend, BackendError, MatrixShape, Planes};
 use talaria_host_gpu::scheduler::Limits;
 use talaria_host_gpu::server::{GpuHost, RunningServer};
 use talaria_host_gpu::weights::Model;
+use talaria_transport::weighted::project_request::Body;
+use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
+use talaria_transport::weighted::{ProjectRequest, ProjectResponse, project_response};
 use talaria_wire::manifest::{
     self, Decoder, Generation, Manifest, Projection, Role, Rope, RopeScaling, WeightFormat,
 };
-use talaria_wire::weighted::project_request::Body;
-use talaria_wire::weighted::weighted_host_client::WeightedHostClient;
-use talaria_wire::weighted::{ProjectRequest, ProjectResponse, project_response};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;

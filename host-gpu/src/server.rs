@@ -19,7 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use talaria_wire::weighted::weighted_host_server::WeightedHostServer;
+use talaria_transport::weighted::weighted_host_server::WeightedHostServer;
 use tokio::sync::watch;
 #[cfg(unix)]
 use tokio_stream::wrappers::UnixListenerStream;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use talaria_host_gpu::record::Reader;
-use talaria_wire::weighted::project_request::Body;
-use talaria_wire::weighted::weighted_host_client::WeightedHostClient;
-use talaria_wire::weighted::{ProjectRequest, project_response};
+use talaria_transport::weighted::project_request::Body;
+use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
+use talaria_transport::weighted::{ProjectRequest, project_response};
 use tonic::transport::Endpoint;
 
 fn program() -> Command {

@@ -1,7 +1,7 @@
 //! Builds the payload (`guest/`) for `wasm32-unknown-unknown` and encodes it as a component without any
 //! adapter, so that its import list is exactly its own world's.
 //!
-//! The bytes depend on the sources, the guest's lock file and the toolchain only: no environment of the
+//! The bytes depend on [`SOURCES`], the guest's lock file among them, and the toolchain only: no environment of the
 //! build around it and no path reaches them. Paths get in in two ways. Panic messages name source files:
 //! `--remap-path-prefix` takes the workspace, CARGO_HOME and the toolchain out. And cargo tells crates
 //! apart by `-C metadata`, for crates of a workspace beside its own a hash of their absolute path, which
@@ -9,9 +9,11 @@
 //! ([`run_as_rustc`]), which gives the project's crates metadata without a path.
 
 mod rustc;
+mod sources;
 mod toolchain;
 
 pub use rustc::run_as_rustc;
+pub use sources::SOURCES;
 
 use std::env;
 use std::fs;
@@ -19,18 +21,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use toolchain::{TARGET, Toolchain};
-
-/// What the payload is built from, relative to the workspace.
-pub const SOURCES: [&str; 8] = [
-    "guest/src",
-    "guest/Cargo.toml",
-    "guest/Cargo.lock",
-    "wit",
-    "arithmetic/src",
-    "arithmetic/Cargo.toml",
-    "wire/src",
-    "wire/Cargo.toml",
-];
 
 /// `CARGO_` variables that say how to fetch, not what to build.
 const KEPT: [&str; 6] = [

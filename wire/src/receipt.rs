@@ -1,6 +1,6 @@
 //! Receipts: what the payload signs about a reply, on demand.
 //!
-//! The key that signs is a claim of the evidence ([`crate::evidence::Claims::receipt_public_key`]), so a
+//! The key that signs is a claim of the evidence (`Claims::receipt_public_key`), so a
 //! receipt proves something only next to evidence that was verified. A receipt holds digests of request and
 //! reply, never their content.
 

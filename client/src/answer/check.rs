@@ -1,6 +1,6 @@
 //! Whether a receipt says of an answer what the answer says of itself.
 
-use talaria_wire::evidence::Claims;
+use talaria_evidence::Claims;
 
 use super::Answer;
 

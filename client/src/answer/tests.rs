@@ -1,7 +1,7 @@
 use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
+use talaria_evidence::Claims;
 use talaria_wire::channel::message::{Prompt, Request, Sampling, Usage};
-use talaria_wire::evidence::Claims;
 use talaria_wire::receipt::Statement;
 
 use super::*;

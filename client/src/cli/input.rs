@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use talaria_wire::evidence::{EvidenceError, MAX_EVIDENCE_BYTES};
+use talaria_evidence::{EvidenceError, MAX_EVIDENCE_BYTES};
 
 use crate::answer::{Answer, AnswerError, MAX_ANSWER_BYTES};
 use crate::policy::{MAX_POLICY_BYTES, Policy, PolicyError};

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use talaria_wire::evidence::{Attestation, TdxCollateral};
+use talaria_evidence::{Attestation, TdxCollateral};
 
 use super::input::{self, InputError, write_private};
 use super::service::{CommandError, warn_of_development};

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use talaria_evidence::TdxCollateral;
 use talaria_wire::channel::message::Failure;
-use talaria_wire::evidence::TdxCollateral;
 
 use super::input::{self, InputError};
 use crate::answer::NoReceipt;

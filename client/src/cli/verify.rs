@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
-use talaria_wire::evidence::Evidence;
+use talaria_evidence::Evidence;
 
 use super::input;
 use super::service::{CommandError, TrustArgs};

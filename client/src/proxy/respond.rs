@@ -12,8 +12,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SelectAll, Stream, StreamExt, unfold};
 use serde_json::Value;
+use talaria_evidence::Evidence;
 use talaria_wire::channel::message::{Event, Logprobs};
-use talaria_wire::evidence::Evidence;
 
 use super::Proxy;
 use super::error::ApiError;

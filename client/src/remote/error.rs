@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use talaria_wire::evidence::EvidenceError;
+use talaria_evidence::EvidenceError;
 
 use crate::channel::ConnectionError;
 use crate::verify::Appraisal;

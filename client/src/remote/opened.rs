@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::SinkExt;
-use talaria_wire::evidence::{Evidence, TdxCollateral};
+use talaria_evidence::{Evidence, TdxCollateral};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::error::Refused;

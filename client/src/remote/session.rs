@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use talaria_evidence::Evidence;
 use talaria_wire::channel::MAX_MESSAGE_BYTES;
 use talaria_wire::channel::message::Request;
-use talaria_wire::evidence::Evidence;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio_tungstenite::tungstenite::Message;

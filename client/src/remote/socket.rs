@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use talaria_wire::evidence::{Evidence, MAX_EVIDENCE_BYTES};
+use talaria_evidence::{Evidence, MAX_EVIDENCE_BYTES};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};

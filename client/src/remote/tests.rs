@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use talaria_evidence::{Attestation, Claims, Evidence};
 use talaria_wire::channel::message::{Event, Prompt, Request, Sampling};
 use talaria_wire::channel::noise::StaticKey;
 use talaria_wire::channel::{HANDSHAKE_BYTES, WINDOW};
-use talaria_wire::evidence::{Attestation, Claims, Evidence};
 
 use super::cvm::{Cvm, Script, development};
 use super::*;

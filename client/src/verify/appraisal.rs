@@ -1,6 +1,6 @@
 //! What verification did, step by step, and what may be believed in the end.
 
-use talaria_wire::evidence::Claims;
+use talaria_evidence::Claims;
 
 use super::Refusal;
 

@@ -1,6 +1,6 @@
 //! Claims, once the hardware vouches for them, against the policy.
 
-use talaria_wire::evidence::Claims;
+use talaria_evidence::Claims;
 
 use super::appraisal::{Steps, Stop, ensure};
 use super::{Nonce, Refusal};

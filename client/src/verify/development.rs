@@ -3,7 +3,7 @@
 
 use p384::ecdsa::signature::Verifier;
 use p384::ecdsa::{Signature, VerifyingKey};
-use talaria_wire::evidence::{DevelopmentAttestation, REPORT_DATA_BYTES};
+use talaria_evidence::{DevelopmentAttestation, REPORT_DATA_BYTES};
 
 use super::Refusal;
 use super::appraisal::{Steps, Stop, ensure};

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use dcap_qvl::PckCertFlag;
-use talaria_wire::evidence::{
+use talaria_evidence::{
     Attestation, Claims, Evidence, SnpAttestation, TdxAttestation, TdxCollateral,
 };
 

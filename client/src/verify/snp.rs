@@ -17,7 +17,7 @@ mod tests;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use talaria_wire::evidence::{REPORT_DATA_BYTES, SnpAttestation};
+use talaria_evidence::{REPORT_DATA_BYTES, SnpAttestation};
 
 use chain::Endorsement;
 use report::Report;

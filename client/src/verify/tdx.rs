@@ -9,7 +9,7 @@ use dcap_qvl::configs::RustCryptoConfig;
 use dcap_qvl::quote::TDReport10;
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{PckCertFlag, QuoteClaims, QuoteCollateralV3, QuotePolicy};
-use talaria_wire::evidence::{REPORT_DATA_BYTES, TdxCollateral};
+use talaria_evidence::{REPORT_DATA_BYTES, TdxCollateral};
 
 use super::Refusal;
 use super::appraisal::{Steps, Stop, check_report_data, ensure};

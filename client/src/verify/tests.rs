@@ -3,7 +3,7 @@
 use p384::ecdsa::signature::Signer;
 use p384::ecdsa::{Signature, SigningKey};
 use proptest::prelude::*;
-use talaria_wire::evidence::{
+use talaria_evidence::{
     Attestation, Certificate, Claims, DevelopmentAttestation, Evidence, FORMAT, SnpAttestation,
 };
 

@@ -14,12 +14,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ed25519_dalek::SigningKey;
 use p384::ecdsa::signature::Signer;
+use talaria_evidence::{Attestation, Claims, DevelopmentAttestation, Evidence, FORMAT};
 use talaria_wire::channel::message::{
     Event, Failure, FinishReason, Logprobs, Prompt, Request, ToPayload, TokenLogprob, Usage,
 };
 use talaria_wire::channel::noise::{StaticKey, respond};
 use talaria_wire::channel::{Assembler, Sealed, WINDOW};
-use talaria_wire::evidence::{Attestation, Claims, DevelopmentAttestation, Evidence, FORMAT};
 use talaria_wire::receipt::{Receipt, Reply, Statement};
 
 /// Evidence for claims.

@@ -2,8 +2,8 @@
 
 use p384::ecdsa::signature::Signer;
 use p384::ecdsa::{Signature, SigningKey};
-use talaria_wire::evidence::{
-    self, Attestation, Certificate, Claims, DevelopmentAttestation, Evidence, FORMAT,
+use talaria_evidence::{
+    Attestation, Certificate, Claims, DevelopmentAttestation, Evidence, FORMAT,
     MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, TdxCollateral,
 };
 
@@ -35,9 +35,9 @@ pub fn collateral(data: &[u8]) {
     assert_eq!(again, collateral);
 }
 
-/// [`evidence::certificate_table`]: few, short certificates, each a piece of the table.
+/// [`talaria_evidence::certificate_table`]: few, short certificates, each a piece of the table.
 pub fn certificate_table(data: &[u8]) {
-    let Ok(chain) = evidence::certificate_table(data) else {
+    let Ok(chain) = talaria_evidence::certificate_table(data) else {
         return;
     };
     assert!(chain.len() <= MAX_CERTIFICATES);

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
+use talaria_transport::link::{Secured, initiate, respond};
 use talaria_wire::channel::HANDSHAKE_BYTES;
 use talaria_wire::channel::noise::{Drawn, StaticKey};
-use talaria_wire::link::{Secured, initiate, respond};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Builder;
 

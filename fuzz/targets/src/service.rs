@@ -3,11 +3,11 @@
 use prost::Message;
 use talaria_host_gpu::backend::MatrixShape;
 use talaria_host_gpu::scheduler::rows::Claim;
+use talaria_transport::weighted::project_request::Body;
+use talaria_transport::weighted::project_response::Result as Outcome;
+use talaria_transport::weighted::refusal::Code;
+use talaria_transport::weighted::{ProjectRequest, ProjectResponse, Refusal};
 use talaria_wire::manifest::WeightFormat;
-use talaria_wire::weighted::project_request::Body;
-use talaria_wire::weighted::project_response::Result as Outcome;
-use talaria_wire::weighted::refusal::Code;
-use talaria_wire::weighted::{ProjectRequest, ProjectResponse, Refusal};
 
 use crate::Seed;
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use talaria_client::policy::Policy;
 use talaria_client::time::UnixTime;
 use talaria_client::verify::{Nonce, Verifier};
-use talaria_wire::evidence::{
+use talaria_evidence::{
     Attestation, Certificate, Evidence, REPORT_DATA_BYTES, SnpAttestation, TdxAttestation,
     TdxCollateral,
 };

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use talaria_wire::evidence::{
+use talaria_evidence::{
     Attestation, Certificate, MAX_QUOTE_BYTES, SNP_REPORT_BYTES, SnpAttestation, TdxAttestation,
     certificate_table,
 };

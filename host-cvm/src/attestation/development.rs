@@ -3,7 +3,7 @@
 
 use p384::ecdsa::signature::Signer;
 use p384::ecdsa::{Signature, SigningKey, VerifyingKey};
-use talaria_wire::evidence::{Attestation, DevelopmentAttestation};
+use talaria_evidence::{Attestation, DevelopmentAttestation};
 use zeroize::Zeroizing;
 
 use super::AttestationError;

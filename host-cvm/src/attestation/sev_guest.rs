@@ -3,7 +3,7 @@
 //! Only the plain report is asked for. The extended one brings certificates as well, which the crate finds by following
 //! offsets that the hypervisor chose; they come from files of the deployment instead.
 
-use talaria_wire::evidence::Attestation;
+use talaria_evidence::Attestation;
 
 use super::{AttestationError, Endorsements};
 
@@ -15,7 +15,7 @@ pub fn attest(
     endorsements: &Endorsements,
 ) -> Result<Attestation, AttestationError> {
     use sev::firmware::guest::Firmware;
-    use talaria_wire::evidence::{Certificate, SNP_REPORT_BYTES, SnpAttestation};
+    use talaria_evidence::{Certificate, SNP_REPORT_BYTES, SnpAttestation};
 
     let mut firmware = Firmware::open().map_err(|source| AttestationError::Io {
         what: format!("cannot open {DEVICE} (an SEV-SNP guest has it, for root)"),

@@ -21,7 +21,7 @@ fn development_evidence_vouches_for_its_report_data() {
         panic!("another kind");
     };
     let key = VerifyingKey::from_sec1_bytes(&found.public_key).unwrap();
-    let message = talaria_wire::evidence::DevelopmentAttestation::message(&claims.report_data());
+    let message = talaria_evidence::DevelopmentAttestation::message(&claims.report_data());
     let signature = Signature::from_slice(&found.signature).unwrap();
     key.verify(&message, &signature).unwrap();
 }
@@ -60,7 +60,7 @@ fn files_that_are_missing_are_named() {
 
 #[test]
 fn a_report_without_certificates_is_no_evidence() {
-    use talaria_wire::evidence::{Certificate, SnpAttestation};
+    use talaria_evidence::{Certificate, SnpAttestation};
     let snp = |certificates| {
         let report = vec![1; 1184];
         complete(&Attestation::SevSnp(SnpAttestation {

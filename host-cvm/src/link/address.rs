@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use talaria_transport::link::{Secured, initiate};
 use talaria_wire::channel::KEY_BYTES;
 use talaria_wire::channel::noise::Drawn;
-use talaria_wire::link::{Secured, initiate};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::codegen::http::Uri;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
+use talaria_transport::weighted::{Chunk, ManifestRequest, WeightsRequest};
 use talaria_wire::manifest::MAX_MANIFEST_BYTES;
-use talaria_wire::weighted::weighted_host_client::WeightedHostClient;
-use talaria_wire::weighted::{Chunk, ManifestRequest, WeightsRequest};
 use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};

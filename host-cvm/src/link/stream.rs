@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use talaria_wire::weighted::project_request::Body;
-use talaria_wire::weighted::project_response::Result as Outcome;
-use talaria_wire::weighted::weighted_host_client::WeightedHostClient;
-use talaria_wire::weighted::{ProjectRequest, ProjectResponse, Refusal, refusal};
+use talaria_transport::weighted::project_request::Body;
+use talaria_transport::weighted::project_response::Result as Outcome;
+use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
+use talaria_transport::weighted::{ProjectRequest, ProjectResponse, Refusal, refusal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::UnboundedReceiverStream;

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use talaria_wire::weighted::project_response::Result as Outcome;
-use talaria_wire::weighted::weighted_host_server::{WeightedHost, WeightedHostServer};
-use talaria_wire::weighted::{
+use talaria_transport::weighted::project_response::Result as Outcome;
+use talaria_transport::weighted::weighted_host_server::{WeightedHost, WeightedHostServer};
+use talaria_transport::weighted::{
     Chunk, ManifestRequest, ProjectRequest, ProjectResponse, Refusal, WeightsRequest, refusal,
 };
 use tokio::net::TcpListener;

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::keystream::{SEED_BYTES, expand_row};
 use talaria_arithmetic::residue::RESIDUE_BYTES;
-use talaria_wire::weighted::ProjectRequest;
-use talaria_wire::weighted::project_request::Body;
+use talaria_transport::weighted::ProjectRequest;
+use talaria_transport::weighted::project_request::Body;
 
 use crate::backend::{MatrixShape, Planes};
 

@@ -4,8 +4,8 @@ use crate::testing::{self, PATIENCE, some_rows};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use talaria_wire::weighted::ProjectRequest;
-use talaria_wire::weighted::project_request::Body;
+use talaria_transport::weighted::ProjectRequest;
+use talaria_transport::weighted::project_request::Body;
 
 const LIMITS: Limits = Limits {
     max_queue: 8,

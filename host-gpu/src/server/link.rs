@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use talaria_transport::link::{Secured, respond};
 use talaria_wire::channel::KEY_BYTES;
 use talaria_wire::channel::noise::{Drawn, StaticKey};
-use talaria_wire::link::{Secured, respond};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;

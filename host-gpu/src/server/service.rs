@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use talaria_wire::weighted::weighted_host_server::WeightedHost;
-use talaria_wire::weighted::{
+use talaria_transport::weighted::weighted_host_server::WeightedHost;
+use talaria_transport::weighted::{
     Chunk, ManifestRequest, ProjectRequest, ProjectResponse, Refusal as WireRefusal,
     WeightsRequest, project_response, refusal,
 };

@@ -67,7 +67,7 @@ impl Initiating {
     }
 
     /// The same for another protocol over the same handshake.
-    pub(crate) fn begin_with(
+    pub fn begin_with(
         prologue: &[u8],
         responder: &[u8; KEY_BYTES],
         ephemeral: Drawn,
@@ -87,7 +87,7 @@ impl Initiating {
     }
 
     /// The same, for another protocol.
-    pub(crate) fn into_transport(mut self, answer: &[u8]) -> Result<TransportState, ChannelError> {
+    pub fn into_transport(mut self, answer: &[u8]) -> Result<TransportState, ChannelError> {
         read(&mut self.0, answer)?;
         self.0.into_transport_mode().map_err(failed)
     }
@@ -104,7 +104,7 @@ pub fn respond(
 }
 
 /// The same for another protocol over the same handshake.
-pub(crate) fn respond_with(
+pub fn respond_with(
     prologue: &[u8],
     key: &StaticKey,
     ephemeral: Drawn,

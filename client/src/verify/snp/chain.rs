@@ -9,7 +9,7 @@ use super::super::appraisal::{Steps, Stop, ensure};
 use super::certificate::Certificate;
 use super::{Product, Root, SigningKey, Tcb};
 use crate::time::UnixTime;
-use talaria_wire::evidence::Certificate as Der;
+use talaria_evidence::Certificate as Der;
 
 /// AMD's certificate extensions (AMD 57230, table "VCEK certificate fields").
 mod oid {

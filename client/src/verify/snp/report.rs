@@ -2,7 +2,7 @@
 
 use p384::ecdsa::Signature;
 use p384::ecdsa::signature::Verifier;
-use talaria_wire::evidence::SNP_REPORT_BYTES;
+use talaria_evidence::SNP_REPORT_BYTES;
 
 use super::super::Refusal;
 use super::super::appraisal::{Steps, Stop, ensure};

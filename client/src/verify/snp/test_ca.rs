@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rsa::pss::SigningKey as PssKey;
 use rsa::sha2::Sha384;
-use talaria_wire::evidence::{
+use talaria_evidence::{
     Attestation, Certificate as Der, Claims, Evidence, FORMAT, SNP_REPORT_BYTES, SnpAttestation,
 };
 use x509_cert::builder::profile::BuilderProfile;

@@ -4,7 +4,7 @@ use crate::time::UnixTime;
 use crate::verify::appraisal::Steps;
 use crate::verify::flips::assert_every_flip_refused;
 use der::Encode;
-use talaria_wire::evidence::{Attestation, Evidence};
+use talaria_evidence::{Attestation, Evidence};
 use x509_cert::ext::pkix::KeyUsages;
 
 const REPORT: &str = include_str!("../../../tests/vectors/report_milan.hex");

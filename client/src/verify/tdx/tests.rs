@@ -1,7 +1,7 @@
 use dcap_qvl::TcbStatus;
 use dcap_qvl::quote::{Quote, Report};
 use proptest::prelude::*;
-use talaria_wire::evidence::{Attestation, Evidence, TdxAttestation};
+use talaria_evidence::{Attestation, Evidence, TdxAttestation};
 
 use super::*;
 use crate::policy::Policy;

@@ -1,5 +1,5 @@
 //! An encrypted byte stream between a CVM and a GPU host: `Noise_NK_25519_ChaChaPoly_SHA256`, as in
-//! [`channel::noise`](crate::channel::noise), with the GPU host's static key known to the CVM.
+//! [`channel::noise`](talaria_wire::channel::noise), with the GPU host's static key known to the CVM.
 //!
 //! After the two handshake messages, each direction is a sequence of records: u16be length, then a Noise message
 //! (section 7.3 of the specification) of that length. Nothing is padded: sizes say how many rows there are, which a
@@ -10,13 +10,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use snow::TransportState;
+use talaria_wire::channel::noise::{Drawn, Initiating, StaticKey, respond_with};
+use talaria_wire::channel::{ChannelError, HANDSHAKE_BYTES, KEY_BYTES, MAX_FRAME_BYTES, TAG_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use zeroize::Zeroizing;
-
-use crate::channel::noise::{Drawn, Initiating, StaticKey, respond_with};
-use crate::channel::{ChannelError, HANDSHAKE_BYTES, KEY_BYTES, MAX_FRAME_BYTES, TAG_BYTES};
 
 /// Bound into the handshake: a link is no channel of a client, whatever its key.
 const PROLOGUE: &[u8] = b"talaria-link-v1";

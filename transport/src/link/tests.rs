@@ -1,9 +1,9 @@
 use proptest::prelude::*;
+use talaria_wire::channel::noise;
 use tokio::io::{DuplexStream, duplex};
 use tokio::runtime::Builder;
 
 use super::*;
-use crate::channel::noise;
 
 type End = Secured<DuplexStream>;
 

@@ -13,6 +13,8 @@
 //! }
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod certificate_table;
 
 use serde::{Deserialize, Serialize};
@@ -65,7 +67,7 @@ pub struct Claims {
     /// SHA-256 of the payload component.
     #[serde(with = "hex::serde")]
     pub payload_sha256: [u8; 32],
-    /// The model as measured by the payload ([`crate::digest`]).
+    /// The model as measured by the payload (`talaria_wire::digest`).
     #[serde(with = "hex::serde")]
     pub model_digest: [u8; 32],
     /// The masking scheme with its parameters, as the payload names it: `shares`, `module-lwe 512x5`.
@@ -73,7 +75,7 @@ pub struct Claims {
     /// SHA-256 of the CVM host's configuration.
     #[serde(with = "hex::serde")]
     pub host_configuration_digest: [u8; 32],
-    /// Ed25519 key with which the payload signs receipts ([`crate::receipt`]).
+    /// Ed25519 key with which the payload signs receipts (`talaria_wire::receipt`).
     #[serde(with = "hex::serde")]
     pub receipt_public_key: [u8; 32],
 }
