@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 use talaria_tests::{
-    golden::{golden, model_dir},
+    golden::{copy_of, golden, model_dir},
     program,
 };
 
@@ -231,17 +231,47 @@ fn requests_that_make_no_sense() {
     );
 }
 
+/// Such templates were refused: the payload has no clock.
+#[test]
+fn a_template_that_prints_the_date_is_told_it() {
+    let dir = copy_of("demo-qwen3");
+    let template = include_str!("../guest/src/chat_template/tests/date.jinja");
+    fs::write(dir.path().join("chat_template.jinja"), template).expect("write");
+    let prompt_ids = |arguments: &[&str]| {
+        let more = [
+            "--max-new-tokens",
+            "1",
+            "--masking",
+            "dangerous-plaintext",
+            "--json",
+        ];
+        let output = run(&[arguments, &more].concat(), dir.path());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        let mut json: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        json["prompt_ids"].take()
+    };
+    let rendered = "<|im_start|>system\nToday is 26 Jul 2026<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n\
+                    <|im_start|>assistant\n";
+    let expected = prompt_ids(&["--prompt", rendered]);
+    assert_eq!(
+        prompt_ids(&["--chat", "hi", "--date", "2026-07-26"]),
+        expected
+    );
+    assert_ne!(
+        prompt_ids(&["--chat", "hi", "--date", "2026-07-27"]),
+        expected
+    );
+    assert!(prompt_ids(&["--chat", "hi"]).is_array(), "today");
+}
+
 /// A copy of a fixture with one file changed.
 fn broken(
     fixture: &str,
     file: &str,
     change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>,
 ) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("a directory");
-    for entry in fs::read_dir(model_dir(fixture)).expect("fixture") {
-        let entry = entry.expect("fixture");
-        fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("copy");
-    }
+    let dir = copy_of(fixture);
     let path = dir.path().join(file);
     match change(fs::read(&path).expect("the file")) {
         Some(bytes) => fs::write(path, bytes).expect("write"),

@@ -113,3 +113,13 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32]) -> f32 {
     assert!(worst <= TOLERANCE, "{what}: off by {worst}");
     worst
 }
+
+/// A copy of a fixture, to be changed.
+pub fn copy_of(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    for entry in std::fs::read_dir(model_dir(name)).expect("fixture") {
+        let entry = entry.expect("fixture");
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("copy");
+    }
+    dir
+}

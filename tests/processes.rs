@@ -136,8 +136,12 @@ pub struct Service {
 impl Service {
     /// `flags`: more for the CVM.
     pub fn start(model: &str, flags: &[&str]) -> Self {
+        Self::start_with(&model_dir(model), flags)
+    }
+
+    /// Of a checkpoint elsewhere.
+    pub fn start_with(dir: &Path, flags: &[&str]) -> Self {
         let records = tempfile::tempdir().expect("a directory");
-        let dir = model_dir(model);
         let (mut gpu, mut hosts) = (Vec::new(), Vec::new());
         for host in ["1", "2"] {
             let record = records.path().join(host);

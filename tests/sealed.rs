@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use talaria_tests::processes::{Service, relay};
-use talaria_wire::channel::message::{Event, Prompt, Request, Sampling};
+use talaria_wire::channel::message::{Event, Prompt, Request};
 
 /// A part of a text that is no accident.
 const WINDOW: usize = 12;
@@ -140,8 +140,6 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
     let session = service.connect_by(relay).await.expect("connected");
     let prompt = "Zanzibar quartz judge vexed my fjord glyphs while borrowing mutable sphinxes";
     let request = Request {
-        prompt: Prompt::Text(prompt.into()),
-        sampling: Sampling::GREEDY,
         max_new_tokens: 192,
         // Kept by the payload as long as it replies, where most else is wiped at once.
         stop: vec![STOP.into()],
@@ -149,6 +147,7 @@ async fn prompt_and_reply_are_in_the_payloads_memory_and_nowhere_else() {
         logits_digest: true,
         top_logprobs: Some(3),
         receipt: true,
+        ..Request::new(Prompt::Text(prompt.into()))
     };
     let mut reply = session.request(request).await.expect("taken");
     let (mut text, mut ids) = (String::new(), Vec::new());

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use talaria_client::remote::Session;
-use talaria_tests::golden::{golden, model_dir};
+use talaria_tests::golden::{copy_of, golden, model_dir};
 use talaria_tests::processes::{Service, talaria, write};
 use talaria_tests::program;
 use talaria_tests::system::{Setup, ids_request};
-use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request, Sampling};
+use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request};
 
 /// Of a measurement.
 const ROUNDS: usize = 40;
@@ -24,14 +24,9 @@ fn chat(content: &str) -> Prompt {
 
 fn request(prompt: Prompt, max_new_tokens: u32) -> Request {
     Request {
-        prompt,
-        sampling: Sampling::GREEDY,
         max_new_tokens,
-        stop: Vec::new(),
         ignore_eos: true,
-        logits_digest: false,
-        top_logprobs: None,
-        receipt: false,
+        ..Request::new(prompt)
     }
 }
 
@@ -164,6 +159,60 @@ fn a_sampled_answer_replays_with_the_seed_that_the_payload_drew() {
         "{}",
         String::from_utf8_lossy(&replayed.stderr)
     );
+}
+
+/// The template's date is part of what was asked, so a replay on another day gives the same.
+#[test]
+fn an_answer_replays_with_the_date_that_it_was_asked_on() {
+    let model = copy_of("demo-qwen3");
+    let template = include_str!("../guest/src/chat_template/tests/date.jinja");
+    write(model.path(), "chat_template.jinja", template);
+    let service = Service::start_with(model.path(), &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let policy = write(dir.path(), "policy.toml", &service.policy());
+    let answer = dir.path().join("answer.json");
+    let (answer, url) = (answer.to_str().unwrap(), service.url());
+    let asked = talaria(&[
+        "ask",
+        &url,
+        "What is a lifetime?",
+        "--policy",
+        &policy,
+        FLAG,
+        "--save",
+        answer,
+        "--date",
+        "2026-07-26T14:30",
+        "--max-tokens",
+        "8",
+        "--ignore-eos",
+    ]);
+    let stderr = String::from_utf8_lossy(&asked.stderr);
+    assert!(asked.status.success(), "{stderr}");
+    let another_day = {
+        let mut kept: Value = serde_json::from_slice(&std::fs::read(answer).unwrap()).unwrap();
+        assert_eq!(kept["request"]["now"]["day"], 26, "{kept}");
+        kept["request"]["now"]["day"] = 27.into();
+        write(dir.path(), "another_day.json", &kept.to_string())
+    };
+    let verify = |answer: &str| {
+        let flags = ["--answer", answer, "--policy", &policy, FLAG];
+        talaria(&[&["receipt", "verify"][..], &flags].concat()).status
+    };
+    assert!(verify(answer).success());
+    assert!(!verify(&another_day).success());
+    let replay = |answer: &str| {
+        let mut replay = std::process::Command::new(program("talaria-local"));
+        replay.args(["replay", answer]);
+        for url in &service.hosts {
+            replay.args(["--gpu", url]);
+        }
+        replay.output().unwrap()
+    };
+    let same = replay(answer);
+    let stderr = String::from_utf8_lossy(&same.stderr);
+    assert!(same.status.success(), "{stderr}");
+    assert_eq!(replay(&another_day).status.code(), Some(1));
 }
 
 #[test]

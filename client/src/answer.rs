@@ -4,22 +4,20 @@
 //! computes one again.
 
 mod check;
-mod request;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 use talaria_evidence::Evidence;
-use talaria_wire::channel::message::{Event, FinishReason};
+use talaria_wire::channel::message::{self, Event, FinishReason, Request};
 use talaria_wire::receipt::{Receipt, Reply};
 
 use crate::hex_array::HexArray;
 
 pub use check::{Check, check};
-pub use request::{SavedMessage, SavedPrompt, SavedRequest, SavedSampling};
 
-/// Version of the file format.
-pub const VERSION: u32 = 1;
+/// Version of the file format: that of the messages, as a kept request is the one that was sent.
+pub const VERSION: u32 = message::VERSION;
 
 /// Longest file, in bytes: a request of the longest kind in JSON, its reply, and evidence.
 pub const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -31,7 +29,7 @@ pub struct Answer {
     /// [`VERSION`].
     pub version: u32,
     /// What was asked.
-    pub request: SavedRequest,
+    pub request: Request,
     /// What was answered.
     pub tokens: Vec<SavedToken>,
     /// `stop` or `length`.
@@ -83,7 +81,7 @@ pub struct NoReceipt;
 impl Answer {
     /// Puts together what was asked, the tokens that came, and the event that ended them.
     pub fn new(
-        request: SavedRequest,
+        request: Request,
         tokens: Vec<SavedToken>,
         finished: &Event,
         evidence: Evidence,

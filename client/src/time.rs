@@ -1,10 +1,12 @@
-//! Points in time, UTC, to the second.
+//! Points in time, UTC, to the second; and what the clock on the wall shows.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::{Datelike, Timelike};
 use der::DateTime;
+use talaria_wire::channel::message;
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -20,6 +22,18 @@ impl UnixTime {
                 .as_secs(),
         )
     }
+}
+
+/// The clock of this machine in its time zone, for chat templates. None before year 1000 and after 9999.
+pub fn local_now() -> Option<message::DateTime> {
+    let now = chrono::Local::now().naive_local();
+    let date = (
+        now.year().try_into().ok()?,
+        now.month() as u8,
+        now.day() as u8,
+    );
+    let time = (now.hour() as u8, now.minute() as u8, now.second() as u8);
+    message::DateTime::new(date, time).ok()
 }
 
 impl fmt::Display for UnixTime {

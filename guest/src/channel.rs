@@ -7,12 +7,11 @@
 mod connection;
 mod notary;
 mod stream;
-mod translate;
 
 use connection::Connection;
 use notary::{Draft, Notary};
 use std::collections::BTreeMap;
-use stream::Stream;
+use stream::{Stream, failed};
 use talaria_wire::channel::{
     HANDSHAKE_BYTES, KEY_BYTES,
     message::{Event, Failure, Request, ToPayload},
@@ -165,7 +164,7 @@ impl Channel {
     /// As the engine's. All sessions are over; their clients are told.
     pub fn step(&mut self, world: &mut dyn World) -> Result<(), StepError> {
         let events = self.engine.step(world).inspect_err(|error| {
-            let failed = translate::failed(error);
+            let failed = failed(error);
             for (connection, stream) in std::mem::take(&mut self.routes).into_values() {
                 if let Some(stream) = stream_mut(&mut self.connections, connection, stream) {
                     stream.fail(failed.clone());
@@ -248,9 +247,9 @@ fn begin(
     world: &mut dyn World,
 ) -> Option<u32> {
     let draft = Draft::of(&request);
-    match engine.open(request.into(), world) {
-        Ok((session, prompt_ids)) => {
-            stream.begin(session, prompt_ids.len(), draft);
+    match engine.open(request, world) {
+        Ok((session, _)) => {
+            stream.begin(session, draft);
             Some(session)
         }
         Err(error) => {

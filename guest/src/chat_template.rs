@@ -8,8 +8,8 @@
 //! What Jinja2 has and is not there is an error, never another text: `tests/snippets.rs` holds some 1,500 constructs
 //! side by side and lists the exceptions (a comparison that Python refuses goes through, `none` can be looped over).
 //!
-//! What is different: `strftime_now` is not defined, as a payload has no clock. A template that asks whether it
-//! is (Llama 3.2) uses its built-in date; one that does not ask is an error.
+//! `strftime_now` writes the date that the request says, as a payload has no clock. Without one it is not defined: a
+//! template that asks whether it is (Llama 3.2) uses its built-in date; one that does not ask is an error.
 //!
 //! A template comes from the GPU host (though it is part of the model digest), so its work, its depth and
 //! its output are bounded. A template made to nest expressions or values many thousands deep still exhausts
@@ -25,6 +25,7 @@ mod order;
 mod printf;
 mod python;
 mod source;
+pub mod strftime;
 
 use crate::tokenizer::merged_with_map;
 use environment::Raised;
@@ -34,7 +35,7 @@ use serde_json::Map;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
-use talaria_wire::channel::message::Message;
+use talaria_wire::channel::message::{DateTime, Message};
 use thiserror::Error;
 
 /// Where newer checkpoints keep the template.
@@ -94,12 +95,11 @@ pub enum ChatTemplateError {
         /// In the template's words.
         message: String,
     },
-    /// The template wants today's date.
+    /// The template wants the date.
     #[error(
-        "the chat template calls strftime_now, but the payload has no clock: render the prompt \
-         yourself and send it as text, or guard the call with `if strftime_now is defined`"
+        "the chat template calls strftime_now, but the request says no date, and the payload has no clock: send one"
     )]
-    NeedsClock,
+    NoDate,
     /// The template does not come to an end, or too late.
     #[error("the chat template takes too many steps for this conversation: shorten it")]
     TooManySteps,
@@ -152,7 +152,7 @@ impl ChatTemplate {
         }))
     }
 
-    /// The prompt for a conversation. `add_generation_prompt`: also begin the reply.
+    /// The prompt for a conversation. `add_generation_prompt`: also begin the reply. `now`: what `strftime_now` writes.
     ///
     /// # Errors
     /// The template refuses the conversation, fails, or one of its bounds is reached.
@@ -160,6 +160,7 @@ impl ChatTemplate {
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
+        now: Option<DateTime>,
     ) -> Result<String, ChatTemplateError> {
         if messages.is_empty() {
             return Err(ChatTemplateError::NoMessages);
@@ -170,11 +171,16 @@ impl ChatTemplate {
             .sum();
         bounded("conversation", bytes, MAX_PROMPT_BYTES)?;
         let pairs = |m: &Message| Value::from_pairs([("role", &*m.role), ("content", &*m.content)]);
+        let clock = match now {
+            Some(now) => context! { strftime_now => strftime::function(now) },
+            None => context! {},
+        };
         self.render_with(context! {
             messages => messages.iter().map(pairs).collect::<Value>(),
             add_generation_prompt => add_generation_prompt,
             tools => (),
             documents => (),
+            ..clock
         })
     }
 
@@ -236,7 +242,7 @@ fn failure(e: &minijinja::Error, prompt_full: bool) -> ChatTemplateError {
     match e.kind() {
         _ if prompt_full => ChatTemplateError::PromptTooLong,
         ErrorKind::OutOfFuel => ChatTemplateError::TooManySteps,
-        ErrorKind::UnknownFunction if asks_for("strftime_now") => ChatTemplateError::NeedsClock,
+        ErrorKind::UnknownFunction if asks_for("strftime_now") => ChatTemplateError::NoDate,
         _ => ChatTemplateError::Render {
             reason: e.to_string(),
         },

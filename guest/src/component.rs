@@ -8,12 +8,10 @@
 
 use crate::{
     channel::{Channel, Refusal},
-    engine::{self, Engine, Prompt, Request, StepError},
+    engine::{Engine, StepError},
     mask::{self, Batch, MaskedRows, Shipment},
     ops::Heads,
     rehearsal::{Attention, Part, Rehearsal, Shape},
-    sampling::Sampling,
-    session::{Event, FinishReason},
     setup::{Ingest, Options, Ready, Scheme},
     world::{HostFailure, World},
 };
@@ -26,6 +24,7 @@ use bindings::{
     wasi::random::random,
 };
 use std::{cell::RefCell, rc::Rc};
+use talaria_wire::channel::message::{Event, Request};
 use zeroize::{Zeroize, Zeroizing};
 
 #[allow(
@@ -137,6 +136,8 @@ const NOT_BEGUN: &str = "no rehearsal was begun";
 
 const ANOTHER_PAYLOAD: &str =
     "the channel was begun with another payload-sha256, which its receipts name";
+const NO_REQUEST: &str = "the request does not parse: use host and payload of one release";
+const NO_RECEIPT: &str = "receipts are signed for sealed channels only: ask for none here";
 const SEALED: &str = "this instance serves a channel: its sessions are sealed";
 
 /// For sessions of the host.
@@ -244,8 +245,11 @@ impl setup_export::Guest for Payload {
 }
 
 impl engine_export::Guest for Payload {
-    fn open(request: engine_export::Request) -> Result<engine_export::Opened, String> {
-        let request = Request::from(request);
+    fn open(request: Vec<u8>) -> Result<engine_export::Opened, String> {
+        let request = Request::from_bytes(&Zeroizing::new(request)).map_err(|_| NO_REQUEST)?;
+        if request.receipt {
+            return Err(NO_RECEIPT.into());
+        }
         with_engine(|engine| {
             let (session, mut prompt_ids) = engine
                 .open(request, &mut Imports)
@@ -268,7 +272,11 @@ impl engine_export::Guest for Payload {
         let stepped = with_engine(|engine| Ok(engine.step(&mut Imports)));
         let stepped = stepped.map_err(engine_export::StepError::Internal)?;
         let events = stepped.map_err(engine_export::StepError::from)?;
-        Ok(events.into_iter().map(engine_export::Event::from).collect())
+        let event = |(session, event): (u32, Event)| engine_export::Event {
+            session,
+            event: core::mem::take(&mut *event.to_bytes()),
+        };
+        Ok(events.into_iter().map(event).collect())
     }
 
     fn count() -> engine_export::Counters {
@@ -471,43 +479,6 @@ impl From<setup_export::Masking> for Scheme {
     }
 }
 
-impl From<engine_export::Request> for Request {
-    fn from(request: engine_export::Request) -> Self {
-        let sampling = request.sampling;
-        Self {
-            prompt: match request.prompt {
-                engine_export::Prompt::Text(text) => Prompt::Text(text),
-                engine_export::Prompt::Ids(ids) => Prompt::Ids(ids),
-                engine_export::Prompt::Chat(messages) => Prompt::Chat(
-                    messages
-                        .into_iter()
-                        .map(|m| engine::Message {
-                            role: m.role,
-                            content: m.content,
-                        })
-                        .collect(),
-                ),
-            },
-            sampling: Sampling {
-                temperature: sampling.temperature,
-                top_k: sampling.top_k,
-                top_p: sampling.top_p,
-                min_p: sampling.min_p,
-                repetition_penalty: sampling.repetition_penalty,
-                presence_penalty: sampling.presence_penalty,
-                frequency_penalty: sampling.frequency_penalty,
-                logit_bias: sampling.logit_bias,
-                seed: sampling.seed,
-            },
-            max_new_tokens: request.max_new_tokens,
-            stop: request.stop,
-            ignore_eos: request.ignore_eos,
-            logits_digest: request.logits_digest,
-            top_logprobs: None,
-        }
-    }
-}
-
 impl From<StepError> for engine_export::StepError {
     fn from(error: StepError) -> Self {
         match error {
@@ -526,28 +497,5 @@ impl From<Refusal> for channel_export::Refusal {
             Refusal::Frame => Self::Frame,
             Refusal::Unknown => Self::Unknown,
         }
-    }
-}
-
-impl From<(u32, Event)> for engine_export::Event {
-    fn from((session, event): (u32, Event)) -> Self {
-        let kind = match event {
-            Event::Token { id, text, .. } => {
-                engine_export::EventKind::Token(engine_export::Sampled { id, text })
-            }
-            Event::Finished {
-                reason,
-                seed,
-                logits_digest,
-            } => engine_export::EventKind::Finished(engine_export::Finished {
-                reason: match reason {
-                    FinishReason::Stop => engine_export::FinishReason::Stop,
-                    FinishReason::Length => engine_export::FinishReason::Length,
-                },
-                seed,
-                logits_digest: logits_digest.map(|digest| digest.to_vec()),
-            }),
-        };
-        Self { session, kind }
     }
 }

@@ -8,13 +8,12 @@ use crate::{
     chat_template::ChatTemplate,
     counters::Counters,
     glimpse::GlimpseSlot,
-    logprobs::MAX_TOP_LOGPROBS,
     mask::{ModuleLwe, PublicRowsError},
     models::{Decoder, Input},
     ops::{Heads, KvCache},
     projection::{ProjectError, Projection, Projector},
-    sampling::{Sampler, Sampling},
-    session::{Event, Session},
+    sampling::Sampler,
+    session::Session,
     setup::Ready,
     stop::StopStrings,
     tokenizer::Tokenizer,
@@ -22,30 +21,11 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, rc::Rc};
+use talaria_wire::channel::message::{DateTime, Event, MAX_TOP_LOGPROBS, Prompt, Request, Usage};
 use zeroize::Zeroizing;
-
-pub use talaria_wire::channel::message::{Message, Prompt};
 
 /// Bytes of keys and values of all sessions of an instance; an instance has 4 GiB for everything.
 pub const CACHE_BUDGET: u64 = 3 << 29;
-
-/// What a client asks for.
-pub struct Request {
-    /// Where the reply begins.
-    pub prompt: Prompt,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// Most tokens of the reply, at least 1.
-    pub max_new_tokens: u32,
-    /// The reply ends before the first of these.
-    pub stop: Vec<String>,
-    /// Do not end at stop tokens.
-    pub ignore_eos: bool,
-    /// Hash all logits.
-    pub logits_digest: bool,
-    /// Say how likely each token was, and as many of the likeliest in its place, at most [`MAX_TOP_LOGPROBS`].
-    pub top_logprobs: Option<u8>,
-}
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +139,8 @@ impl Engine {
         })
     }
 
-    /// Begins a session; returns its id and the prompt as token ids.
+    /// Begins a session; returns its id and the prompt as token ids. Whether a receipt was asked for is the caller's
+    /// matter: an engine has no key.
     pub fn open(
         &mut self,
         request: Request,
@@ -177,7 +158,7 @@ impl Engine {
         if needs_text && self.tokenizer.is_none() {
             return Err(OpenError::NoTokenizer);
         }
-        let ids = self.encode(request.prompt)?;
+        let ids = self.encode(request.prompt, request.now)?;
         let context = self.ready.manifest.decoder.max_position_embeddings;
         let room = u64::from(context).saturating_sub(ids.len() as u64);
         let remaining = room.min(u64::from(request.max_new_tokens)) as u32;
@@ -213,6 +194,10 @@ impl Engine {
             held: false,
             logits_digest: request.logits_digest.then(Sha256::new),
             top_logprobs: request.top_logprobs,
+            usage: Usage {
+                prompt_tokens: ids.len() as u32,
+                completion_tokens: 0,
+            },
         };
         let id = self.next_id;
         self.next_id += 1;
@@ -220,7 +205,11 @@ impl Engine {
         Ok((id, ids))
     }
 
-    fn encode(&self, prompt: Prompt) -> Result<Zeroizing<Vec<u32>>, OpenError> {
+    fn encode(
+        &self,
+        prompt: Prompt,
+        now: Option<DateTime>,
+    ) -> Result<Zeroizing<Vec<u32>>, OpenError> {
         let encode = |text: &str, add_special_tokens| {
             let tokenizer = self.tokenizer.as_ref().ok_or(OpenError::NoTokenizer)?;
             let ids = tokenizer.encode(text, add_special_tokens);
@@ -236,7 +225,7 @@ impl Engine {
                     return Err(OpenError::NoTokenizer);
                 }
                 let template = self.template.as_ref().ok_or(OpenError::NoTemplate)?;
-                let text = template.render(&messages, true);
+                let text = template.render(&messages, true, now);
                 encode(
                     &Zeroizing::new(text.map_err(|e| OpenError::Invalid(e.to_string()))?),
                     false,

@@ -6,9 +6,8 @@
 
 use crate::{
     chat_template::ChatTemplate,
-    engine::{Engine, Message, Prompt, Request},
+    engine::Engine,
     mask::{Batch, MaskedRows, MintedMasks, Shipment},
-    sampling::Sampling,
     setup::{Ingest, Ready, Scheme},
     testing::{PARAMETERS, TestWorld, options, text_files},
     tokenizer::{TOKENIZER_FILE, Tokenizer},
@@ -21,6 +20,7 @@ use rand_chacha::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, rc::Rc, sync::OnceLock};
+use talaria_wire::channel::message::{Message, Prompt, Request, Sampling};
 
 /// Hosts that multiply honestly until the model is set up, and then answer with anything, mostly of the right length.
 struct Hosts {
@@ -179,13 +179,11 @@ fn message() -> Message {
 
 fn request(prompt: Prompt) -> Request {
     Request {
-        prompt,
-        sampling: Sampling::default(),
         max_new_tokens: 4,
-        stop: vec![],
         ignore_eos: true,
         logits_digest: true,
         top_logprobs: Some(3),
+        ..Request::new(prompt)
     }
 }
 
@@ -402,7 +400,9 @@ fn use_tokenizer_files(files: &BTreeMap<String, Vec<u8>>) {
 fn use_template(files: BTreeMap<String, Vec<u8>>) {
     if let Ok(Some(template)) = ChatTemplate::from_files(&files) {
         for messages in [&[][..], &[message()], &[message(), message()]] {
-            let _ = template.render(messages, true);
+            for now in [None, "2026-07-26T14:30:05".parse().ok()] {
+                let _ = template.render(messages, true, now);
+            }
         }
     }
 }

@@ -13,8 +13,6 @@
 
 use talaria_wire::channel::message::{Logprobs, TokenLogprob};
 
-pub use talaria_wire::channel::message::MAX_TOP_LOGPROBS;
-
 /// `logits`: (vocab,), none of them NaN or +infinity, not all -infinity. `bytes` says what a token stands for.
 pub fn logprobs(logits: &[f32], chosen: u32, top: u8, bytes: impl Fn(u32) -> Vec<u8>) -> Logprobs {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-pub use talaria_wire::channel::message::{MAX_LOGIT_BIAS, Sampling};
+use talaria_wire::channel::message::{MAX_LOGIT_BIAS, Sampling};
 
 /// Bytes of a generator's seed.
 pub const SEED_BYTES: usize = 32;

@@ -9,32 +9,8 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::rc::Rc;
-pub use talaria_wire::channel::message::FinishReason;
-use talaria_wire::channel::message::Logprobs;
+use talaria_wire::channel::message::{Event, FinishReason, Usage};
 use zeroize::Zeroizing;
-
-/// What a step brought to a session.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// A token, and the text that became final with it.
-    Token {
-        /// Its id.
-        id: u32,
-        /// Maybe nothing yet.
-        text: String,
-        /// How likely it was, if asked for.
-        logprobs: Option<Logprobs>,
-    },
-    /// The reply is complete.
-    Finished {
-        /// Why.
-        reason: FinishReason,
-        /// Of sampling: as asked for, or as drawn.
-        seed: u64,
-        /// SHA-256 over the little-endian f32 bits of every step's logits in order, if asked for.
-        logits_digest: Option<[u8; 32]>,
-    },
-}
 
 /// A session between two steps.
 pub struct Session {
@@ -59,6 +35,7 @@ pub struct Session {
     pub(crate) logits_digest: Option<Sha256>,
     /// Alternatives to tell for each token; none: no logprobs either.
     pub(crate) top_logprobs: Option<u8>,
+    pub(crate) usage: Usage,
 }
 
 impl Session {
@@ -82,6 +59,7 @@ impl Session {
             logprobs(&raw, id, top, bytes)
         });
         self.remaining -= 1;
+        self.usage.completion_tokens += 1;
         // The old one is zeroized as a whole, which an assignment into it would not do.
         self.pending = Zeroizing::new(vec![id]);
         let (text, reason) = self.take(id);
@@ -117,8 +95,11 @@ impl Session {
         let digest = self.logits_digest.take();
         Event::Finished {
             reason,
+            usage: self.usage,
             seed: self.sampler.seed(),
             logits_digest: digest.map(|digest| digest.finalize().into()),
+            // Signed by the channel, which has the key.
+            receipt: None,
         }
     }
 }

@@ -8,11 +8,10 @@
 //! Each stop string is followed by a Knuth-Morris-Pratt automaton: a constant number of operations
 //! for each byte and stop string, amortised, whatever the strings are.
 
+use talaria_wire::channel::message::MAX_STOP_STRINGS;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Most stop strings of a request.
-pub const MAX_STOP_STRINGS: usize = 16;
 /// Most bytes of one stop string.
 pub const MAX_STOP_STRING_BYTES: usize = 1024;
 

@@ -8,8 +8,9 @@ mod setup;
 use std::sync::Arc;
 
 use futures_util::future::{join_all, try_join_all};
+use talaria_wire::channel::message::Request;
 
-use crate::engine::{EngineHandle, Request, Reservation, Session, Snapshot};
+use crate::engine::{EngineHandle, Reservation, Session, Snapshot};
 use crate::masks::{PublicMatrices, Source, memory, minter};
 use crate::payload::{Blueprint, Counters, Instance, Payload};
 pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};

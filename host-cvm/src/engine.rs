@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use talaria_wire::channel::message::{Event, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
@@ -17,7 +18,7 @@ use crate::payload::{Blueprint, Instance, InstanceCounters, Keys};
 use sealed::{Desk, SealedCommand};
 pub use sealed::{FrameReceiver, FrameSender, Reservation, SealedConnection};
 use session::OpenSession;
-pub use session::{Event, FinishReason, Message, Prompt, Request, Sampling, Session};
+pub use session::Session;
 
 /// The set-up of the CVM once it is finished; holds the secret check vectors.
 pub(crate) type Snapshot = Arc<OnceLock<Zeroizing<Vec<u8>>>>;
@@ -238,8 +239,7 @@ impl Engine {
     }
 
     fn open(&mut self, opening: Opening) {
-        let request = opening.request.into();
-        let session = self.instance.open(&request).map(|opened| {
+        let session = self.instance.open(&opening.request).map(|opened| {
             let (events, receiver) = mpsc::unbounded_channel();
             let slot = Slot {
                 events,
@@ -278,7 +278,7 @@ impl Engine {
             let progressed = self.count()? || !events.is_empty();
             events
                 .into_iter()
-                .for_each(|event| self.deliver(event.session, event.kind.into()));
+                .for_each(|(session, event)| self.deliver(session, event));
             Ok(progressed)
         });
         match progressed {
@@ -323,12 +323,12 @@ impl Engine {
     }
 
     fn deliver(&mut self, session: u32, event: Event) {
-        let finished = matches!(event, Event::Finished { .. });
+        let ends = event.ends();
         // A receiver that is gone has sent a `Close`.
         if let Some(slot) = self.sessions.get(&session) {
             let _ = slot.events.send(Ok(event));
         }
-        if finished {
+        if ends {
             self.sessions.remove(&session);
         }
     }

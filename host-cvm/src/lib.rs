@@ -33,14 +33,12 @@ pub use cvm::{
     Cvm, CvmConfig, CvmError, DEFAULT_PUBLIC_SEED, Glimpse, MaskFacts, ProjectionFact, SetupPhase,
     SetupProgress, Summary,
 };
-pub use engine::{
-    Event, FinishReason, FrameReceiver, FrameSender, Message, Prompt, Request, Reservation,
-    Sampling, SealedConnection, Session,
-};
+pub use engine::{FrameReceiver, FrameSender, Reservation, SealedConnection, Session};
 pub use link::{Deadlines, LinkError, LinkFailure, SETUP_FACTOR};
 pub use masks::{MaskMemory, Masking, PublicRowsFrom, free_bytes};
 pub use payload::{Counters, Keys, Matrix, Part, Payload, PayloadError, Refused, Rehearsal};
 pub use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
+pub use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request, Sampling};
 
 /// The payload that was built with this crate: the bytes of a component, for [`Payload::load`].
 pub fn embedded_payload() -> &'static [u8] {

@@ -1,5 +1,7 @@
 //! The command line: flags, their ranges and what they mean together.
 
+mod request;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -8,6 +10,8 @@ use talaria_host_cvm::{CvmConfig, Masking, PARAMETERS, Parameters, Sampling};
 use talaria_host_gpu::backend::BackendKind;
 use talaria_host_gpu::weights::synthetic::Preset;
 use talaria_wire::manifest::{Generation, WeightFormat};
+
+pub use request::RequestArgs;
 
 /// All parties of Talaria in one process, talking over loopback sockets: the CVM with the payload, and
 /// the GPU hosts that see masked rows only.
@@ -94,32 +98,13 @@ pub struct ReplayArgs {
 
 /// Flags of `run`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("input").required(true).args(["prompt", "chat", "prompt_ids"]))]
 pub struct RunArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub parties: PartiesArgs,
-    /// Text to continue.
-    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
-    pub prompt: Option<String>,
-    /// A user's message, rendered with the checkpoint's chat template.
-    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
-    pub chat: Option<String>,
-    /// System message before --chat.
-    #[arg(long, value_name = "TEXT", requires = "chat", conflicts_with_all = ["prompt", "prompt_ids"])]
-    pub system: Option<String>,
-    /// Token ids to continue.
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
-    pub prompt_ids: Option<Vec<u32>>,
-    /// Longest reply, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_new_tokens: u32,
-    /// Go on after tokens that end a reply.
-    #[arg(long)]
-    pub ignore_eos: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
-    pub sampling: SamplingArgs,
+    pub asked: RequestArgs,
     /// Refuse any model but the one with this digest (64 hex digits, see `talaria-gpu digest`).
     #[arg(long, value_name = "HEX", value_parser = digest)]
     pub expect_digest: Option<Digest>,

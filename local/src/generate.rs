@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use talaria_host_cvm::{
-    Cvm, CvmError, Event, FinishReason, Payload, Prompt, Request, Sampling, Session,
-    embedded_payload,
+    Cvm, CvmError, Event, FinishReason, Payload, Prompt, Request, Session, embedded_payload,
 };
 use tokio::task::JoinSet;
 
@@ -25,12 +24,8 @@ pub async fn load_payload(cache_dir: Option<PathBuf>) -> Result<Payload, LocalEr
 /// A request for the likeliest tokens, up to the model's own end.
 pub fn greedy(prompt: Prompt, max_new_tokens: u32) -> Request {
     Request {
-        prompt,
-        sampling: Sampling::default(),
         max_new_tokens,
-        stop: Vec::new(),
-        ignore_eos: false,
-        logits_digest: false,
+        ..Request::new(prompt)
     }
 }
 
@@ -130,7 +125,9 @@ pub async fn collect(
     let (mut token_ids, mut text, mut arrivals) = (Vec::new(), String::new(), Vec::new());
     while let Some(event) = session.next().await {
         match event? {
-            Event::Token { id, text: piece } => {
+            Event::Token {
+                id, text: piece, ..
+            } => {
                 arrivals.push(Instant::now());
                 token_ids.push(id);
                 on_text(&piece).map_err(LocalError::Output)?;
@@ -140,6 +137,7 @@ pub async fn collect(
                 reason,
                 seed,
                 logits_digest,
+                ..
             } => {
                 let prompt_ids = std::mem::take(&mut session.prompt_ids);
                 return Ok(Outcome {
@@ -153,6 +151,7 @@ pub async fn collect(
                     arrivals,
                 });
             }
+            Event::Failed { message, .. } => return Err(CvmError::Internal(message).into()),
         }
     }
     Err(CvmError::Stopped.into())

@@ -6,8 +6,7 @@
 use std::path::Path;
 
 use talaria_client::answer::{Answer, MAX_ANSWER_BYTES};
-use talaria_host_cvm::{Request, Sampling};
-use talaria_wire::channel::message as wire;
+use talaria_wire::channel::message::Request;
 
 use crate::cli::ReplayArgs;
 use crate::error::LocalError;
@@ -31,8 +30,7 @@ pub async fn replay(args: ReplayArgs) -> Result<(), LocalError> {
             hex::encode(payload),
         );
     }
-    let request = request(answer.request.to_request(), answer.seed);
-    let replayed = generate(&parties.cvm, request, |_| Ok(())).await?;
+    let replayed = generate(&parties.cvm, request(&answer), |_| Ok(())).await?;
     parties.stop().await;
     compare(&answer, &replayed)?;
     let tokens = replayed.token_ids.len();
@@ -55,19 +53,12 @@ fn read(file: &Path) -> Result<Answer, LocalError> {
         .map_err(|error| LocalError::Mismatch(format!("{}: {error}", file.display())))
 }
 
-/// What was asked, with the seed that was used.
-fn request(asked: wire::Request, seed: u64) -> Request {
-    Request {
-        prompt: asked.prompt,
-        sampling: Sampling {
-            seed: Some(seed),
-            ..asked.sampling
-        },
-        max_new_tokens: asked.max_new_tokens,
-        stop: asked.stop,
-        ignore_eos: asked.ignore_eos,
-        logits_digest: asked.logits_digest,
-    }
+/// What was asked, with the seed that was used. Nobody here signs.
+fn request(answer: &Answer) -> Request {
+    let mut request = answer.request.clone();
+    request.sampling.seed = Some(answer.seed);
+    request.receipt = false;
+    request
 }
 
 fn compare(answer: &Answer, replayed: &Outcome) -> Result<(), LocalError> {

@@ -6,7 +6,7 @@ mod servers;
 use std::sync::Arc;
 use std::time::Instant;
 
-use talaria_host_cvm::{Cvm, CvmConfig, Masking, Message, Prompt, Request, Summary};
+use talaria_host_cvm::{Cvm, CvmConfig, Masking, Summary};
 use talaria_host_gpu::weights::Model;
 use talaria_wire::manifest::{Generation, WeightFormat};
 
@@ -30,7 +30,8 @@ pub async fn run(args: RunArgs) -> Result<(), LocalError> {
     warn_of_leaks(masking, parties.cvm.summary());
 
     let before = parties.cvm.counters();
-    let request = request(&args, parties.generation(&args));
+    let mut request = args.asked.request(parties.generation(&args));
+    request.logits_digest = args.json;
     let json = args.json;
     let on_text = |text: &str| if json { Ok(()) } else { output::write(text) };
     let outcome = generate(&parties.cvm, request, on_text).await?;
@@ -111,7 +112,8 @@ impl Parties {
 
     /// The checkpoint's sampling defaults, if they were asked for.
     fn generation(&self, args: &RunArgs) -> Option<&Generation> {
-        args.sampling
+        args.asked
+            .sampling
             .model_sampling_defaults
             .then(|| &self.cvm.summary().generation)
     }
@@ -155,33 +157,4 @@ fn warn_of_leaks(masking: Masking, summary: &Summary) {
     if !summary.leaks.is_empty() {
         eprintln!("warning: masking {masking} leaks: {}", summary.leaks);
     }
-}
-
-fn request(args: &RunArgs, generation: Option<&Generation>) -> Request {
-    Request {
-        prompt: prompt(args),
-        sampling: args.sampling.resolve(generation),
-        max_new_tokens: args.max_new_tokens,
-        stop: args.sampling.stop.clone(),
-        ignore_eos: args.ignore_eos,
-        logits_digest: args.json,
-    }
-}
-
-/// One of the three is there: the command line saw to it.
-fn prompt(args: &RunArgs) -> Prompt {
-    if let Some(ids) = &args.prompt_ids {
-        return Prompt::Ids(ids.clone());
-    }
-    if let Some(text) = &args.prompt {
-        return Prompt::Text(text.clone());
-    }
-    let message = |role: &str, content: &Option<String>| {
-        content.clone().map(|content| Message {
-            role: role.into(),
-            content,
-        })
-    };
-    let messages = [message("system", &args.system), message("user", &args.chat)];
-    Prompt::Chat(messages.into_iter().flatten().collect())
 }

@@ -35,7 +35,7 @@ pub fn check(answer: &Answer, claims: &Claims) -> Vec<Check> {
             refusal,
         });
     };
-    let request_digest = answer.request.to_request().digest();
+    let request_digest = answer.request.digest();
     let evidence = "the evidence says";
     let file = "by the file it is";
     equal(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use talaria_wire::channel::message::{Event, Request, ToPayload};
+use talaria_wire::channel::message::{Event, Request, ToPayload, TooMany};
 use talaria_wire::channel::{
     Assembler, ChannelError, Fragment, MAX_MESSAGE_BYTES, MAX_STREAMS, Sealed, WINDOW,
 };
@@ -70,6 +70,9 @@ pub enum ConnectionError {
     /// The request is too long.
     #[error("the request has more than {MAX_MESSAGE_BYTES} bytes: shorten it")]
     TooLong,
+    /// A list of the request that the payload would not take.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// Too many requests under way.
     #[error(
         "{MAX_STREAMS} requests are under way on this connection: wait for one, or use another connection"
@@ -98,6 +101,7 @@ impl Connection {
         if under_way >= MAX_STREAMS {
             return Err(ConnectionError::TooManyStreams);
         }
+        request.check()?;
         let frames = self.say(id, &ToPayload::Request(request))?;
         self.next_stream = next;
         self.inboxes.insert(id, Inbox::default());

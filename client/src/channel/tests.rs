@@ -8,11 +8,10 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use talaria_guest::channel as payload;
 use talaria_guest::engine::Engine;
-use talaria_guest::session;
 use talaria_guest::setup::Scheme;
 use talaria_guest::testing::TestWorld;
 use talaria_wire::channel::message::{
-    Event, Failure, FinishReason, Prompt, Request, Sampling, Usage,
+    Event, Failure, FinishReason, MAX_STOP_STRINGS, Prompt, Request, Usage,
 };
 use talaria_wire::channel::noise::{StaticKey, respond};
 use talaria_wire::channel::{BUCKETS, MAX_STREAMS, Sealed, WINDOW};
@@ -41,14 +40,9 @@ fn engine(world: &mut TestWorld) -> Engine {
 
 fn request(ids: &[u32], max_new_tokens: u32) -> Request {
     Request {
-        prompt: Prompt::Ids(ids.to_vec()),
-        sampling: Sampling::GREEDY,
         max_new_tokens,
-        stop: vec![],
         ignore_eos: true,
-        logits_digest: false,
-        top_logprobs: None,
-        receipt: false,
+        ..Request::new(Prompt::Ids(ids.to_vec()))
     }
 }
 
@@ -56,12 +50,13 @@ fn request(ids: &[u32], max_new_tokens: u32) -> Request {
 fn directly(ids: &[u32], max_new_tokens: u32) -> Vec<u32> {
     let mut world = world();
     let mut engine = engine(&mut world);
-    let request = request(ids, max_new_tokens).into();
-    engine.open(request, &mut world).unwrap();
+    engine
+        .open(request(ids, max_new_tokens), &mut world)
+        .unwrap();
     let mut tokens = Vec::new();
     while !engine.is_idle() {
         for (_, event) in engine.step(&mut world).unwrap() {
-            if let session::Event::Token { id, .. } = event {
+            if let Event::Token { id, .. } = event {
                 tokens.push(id);
             }
         }
@@ -218,6 +213,25 @@ fn replies_are_those_of_the_engine_also_longer_than_the_window() {
         assert_eq!(channel.next(&mut stream).unwrap(), None, "still over");
         channel.cancel(stream).unwrap();
     }
+}
+
+/// It went out, and the payload, which takes no such list, closed the connection without a word.
+#[test]
+fn a_request_with_too_many_stop_strings_is_refused_here_and_the_connection_goes_on() {
+    let cvm = Cvm::new();
+    let mut channel = connect(&cvm);
+    let asked = Request {
+        stop: vec!["x".into(); MAX_STOP_STRINGS + 1],
+        ..request(&[1], 2)
+    };
+    let error = channel.request(asked).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "17 stop strings, at most 16 are possible: leave some out"
+    );
+    let mut stream = channel.request(request(&[1], 2)).unwrap();
+    let events = reply(&mut channel, &mut stream).unwrap();
+    expect_reply(&events, &[1], 2);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub async fn run(
     request.receipt = args.save.is_some();
     // What is kept can be replayed, and compared to the last bit.
     request.logits_digest = args.save.is_some();
-    let kept = args.save.as_ref().map(|_| (&request).into());
+    let kept = args.save.as_ref().map(|_| request.clone());
     let mut reply = session.request(request).await?;
     let (tokens, finished) = stream(&mut reply, out).await?;
     writeln!(out)?;

@@ -1,7 +1,9 @@
 //! How a reply is made.
 
 use clap::Args;
-use talaria_wire::channel::message::{Prompt, Request, Sampling};
+use talaria_wire::channel::message::{DateTime, Prompt, Request, Sampling};
+
+use crate::time::local_now;
 
 /// Sampling and limits. The payload checks ranges.
 #[derive(Clone, Debug, Args)]
@@ -39,20 +41,24 @@ pub struct SamplingArgs {
     /// Go on after tokens that end a reply.
     #[arg(long)]
     pub ignore_eos: bool,
+    /// Date that the model's chat template is told, with or without a time, such as 2026-07-26 or 2026-07-26T14:30; now
+    /// if not given.
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<DateTime>,
 }
 
 impl SamplingArgs {
     /// A request.
     pub fn request(&self, prompt: Prompt) -> Request {
+        let is_chat = matches!(prompt, Prompt::Chat(_));
+        let now = self.date.or_else(local_now);
         Request {
-            prompt,
+            now: now.filter(|_| is_chat),
             sampling: self.sampling(),
             max_new_tokens: self.max_tokens.unwrap_or(u32::MAX),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
-            logits_digest: false,
-            top_logprobs: None,
-            receipt: false,
+            ..Request::new(prompt)
         }
     }
 

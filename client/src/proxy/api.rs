@@ -52,7 +52,7 @@ async fn answer(
     let mut replies = Vec::with_capacity(asked.requests.len());
     for request in asked.requests {
         let kept = asked.receipt.then(|| Kept {
-            request: (&request).into(),
+            request: request.clone(),
             tokens: Vec::new(),
             evidence: session.evidence().clone(),
         });

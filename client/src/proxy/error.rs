@@ -112,6 +112,9 @@ impl From<RemoteError> for ApiError {
             RemoteError::Channel(ConnectionError::TooLong) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error")
             }
+            RemoteError::Channel(ConnectionError::TooMany(_)) => {
+                (StatusCode::BAD_REQUEST, "invalid_request_error")
+            }
             error if error.is_temporary() => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
             _ => (StatusCode::BAD_GATEWAY, "server_error"),
         };

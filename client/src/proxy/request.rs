@@ -3,12 +3,13 @@
 use serde_json::Value;
 use talaria_wire::channel::MAX_STREAMS;
 use talaria_wire::channel::message::{
-    MAX_LOGIT_BIAS, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Prompt, Request, Sampling,
+    DateTime, MAX_LOGIT_BIAS, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Prompt, Request, Sampling,
 };
 
 use super::error::ApiError;
 use super::fields::Fields;
 use super::prompt;
+use crate::time::local_now;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ struct Common {
     ignore_eos: bool,
     top_logprobs: Option<u8>,
     receipt: bool,
+    now: Option<DateTime>,
 }
 
 /// Tokens of a completion of which no number was given, as at OpenAI.
@@ -122,6 +124,7 @@ impl Common {
             ignore_eos: fields.flag("ignore_eos")?,
             top_logprobs: top_logprobs(endpoint, fields)?,
             receipt: fields.flag("talaria_receipt")?,
+            now: now(endpoint, fields)?,
         })
     }
 
@@ -141,14 +144,14 @@ impl Common {
 
     fn request(&self, prompt: Prompt) -> Request {
         Request {
-            prompt,
             sampling: self.sampling.clone(),
             max_new_tokens: self.max_new_tokens,
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
-            logits_digest: false,
             top_logprobs: self.top_logprobs,
             receipt: self.receipt,
+            now: self.now,
+            ..Request::new(prompt)
         }
     }
 }
@@ -240,6 +243,18 @@ fn top_logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u8>, A
             Err(ApiError::param("top_logprobs", message))
         }
     }
+}
+
+/// The date that a chat template may print: here and now, unless the caller says another.
+fn now(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<DateTime>, ApiError> {
+    let expected = "a date such as \"2026-07-26\" or \"2026-07-26T14:30:05\"";
+    let said = fields.parse_field("talaria_date", expected, |value| {
+        value.as_str()?.parse().ok()
+    })?;
+    Ok(match endpoint {
+        Endpoint::Chat => said.or_else(local_now),
+        Endpoint::Completions => None,
+    })
 }
 
 #[cfg(test)]

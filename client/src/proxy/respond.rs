@@ -13,13 +13,13 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SelectAll, Stream, StreamExt, unfold};
 use serde_json::Value;
 use talaria_evidence::Evidence;
-use talaria_wire::channel::message::{Event, Logprobs};
+use talaria_wire::channel::message::{Event, Logprobs, Request};
 
 use super::Proxy;
 use super::error::ApiError;
 use super::format::{Choice, Ending, Head};
 use super::logprobs;
-use crate::answer::{Answer, NoReceipt, SavedRequest, SavedToken};
+use crate::answer::{Answer, NoReceipt, SavedToken};
 use crate::remote::Reply;
 
 /// An event of a choice, or what ended it early.
@@ -104,7 +104,7 @@ pub struct Begun {
 
 /// What a receipt is about.
 pub struct Kept {
-    pub request: SavedRequest,
+    pub request: Request,
     pub tokens: Vec<SavedToken>,
     pub evidence: Arc<Evidence>,
 }

@@ -12,7 +12,7 @@ use talaria_guest::channel::Channel;
 use talaria_guest::engine::Engine;
 use talaria_guest::setup::Scheme;
 use talaria_guest::testing::TestWorld;
-use talaria_wire::channel::message::{Event, Prompt, Request, Sampling};
+use talaria_wire::channel::message::{Event, Prompt, Request};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -155,22 +155,18 @@ async fn session() -> Session {
 
 fn request(ids: &[u32], max_new_tokens: u32) -> Request {
     Request {
-        prompt: Prompt::Ids(ids.to_vec()),
-        sampling: Sampling::GREEDY,
         max_new_tokens,
-        stop: vec![],
         ignore_eos: true,
-        logits_digest: false,
         top_logprobs: Some(1),
         receipt: true,
+        ..Request::new(Prompt::Ids(ids.to_vec()))
     }
 }
 
 /// The tokens, after every check of the receipt passed.
 async fn tokens(session: &Session, ids: &[u32], most: u32) -> Vec<SavedToken> {
     let request = request(ids, most);
-    let saved = (&request).into();
-    let mut reply = session.request(request).await.unwrap();
+    let mut reply = session.request(request.clone()).await.unwrap();
     let mut tokens = Vec::new();
     let finished = loop {
         match reply.next().await.unwrap().unwrap() {
@@ -182,7 +178,7 @@ async fn tokens(session: &Session, ids: &[u32], most: u32) -> Vec<SavedToken> {
         }
     };
     let evidence = (**session.evidence()).clone();
-    let answer = Answer::new(saved, tokens.clone(), &finished, evidence).unwrap();
+    let answer = Answer::new(request, tokens.clone(), &finished, evidence).unwrap();
     let checks = check(&answer, session.verified().claims());
     assert!(
         checks.iter().all(|check| check.refusal.is_none()),

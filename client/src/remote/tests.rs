@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use talaria_evidence::{Attestation, Claims, Evidence};
-use talaria_wire::channel::message::{Event, Prompt, Request, Sampling};
+use talaria_wire::channel::message::{Event, Prompt, Request};
 use talaria_wire::channel::noise::StaticKey;
 use talaria_wire::channel::{HANDSHAKE_BYTES, WINDOW};
 
@@ -42,14 +42,8 @@ async fn enter(cvm: &Cvm, trust: &Trust) -> Result<Session, RemoteError> {
 
 fn request(text: &str) -> Request {
     Request {
-        prompt: Prompt::Text(text.into()),
-        sampling: Sampling::GREEDY,
         max_new_tokens: 10_000,
-        stop: vec![],
-        ignore_eos: false,
-        logits_digest: false,
-        top_logprobs: None,
-        receipt: false,
+        ..Request::new(Prompt::Text(text.into()))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Saved answers with their receipts.
 
 use ed25519_dalek::SigningKey;
-use talaria_client::answer::{Answer, SavedRequest, SavedToken, check};
-use talaria_wire::channel::message::{FinishReason, Prompt};
+use talaria_client::answer::{Answer, SavedToken, check};
+use talaria_wire::channel::message::{FinishReason, Prompt, Request};
 use talaria_wire::receipt::{Receipt, Reply, Statement};
 
 use crate::Seed;
@@ -28,7 +28,7 @@ pub fn answer(data: &[u8]) {
     }
 }
 
-fn is_finite(request: &SavedRequest) -> bool {
+fn is_finite(request: &Request) -> bool {
     let s = &request.sampling;
     let numbers = [
         s.temperature,
@@ -79,7 +79,7 @@ pub fn seeds() -> Vec<Seed> {
             id: 5,
             text: "b".into(),
         };
-        let answer = Answer::new((&asked).into(), vec![token], &finished(), development());
+        let answer = Answer::new(asked, vec![token], &finished(), development());
         answer.expect("it has a receipt").to_json()
     };
     vec![

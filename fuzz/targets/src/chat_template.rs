@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use talaria_guest::chat_template::strftime::{self, MAX_FORMAT_BYTES};
 use talaria_guest::chat_template::{
     CONFIG_FILE, ChatTemplate, MAX_PROMPT_BYTES, SPECIAL_TOKENS_FILE, TEMPLATE_FILE,
 };
 use talaria_guest::testing;
 use talaria_guest::tokenizer::Tokenizer;
-use talaria_wire::channel::message::Message;
+use talaria_wire::channel::message::{DateTime, Message};
 
 use crate::Seed;
 use crate::parts::{join, parts};
@@ -16,6 +17,9 @@ use crate::parts::{join, parts};
 /// Longer ones only take longer. That nesting many thousands deep exhausts the stack is known, and stated in
 /// [`talaria_guest::chat_template`].
 const MAX_INPUT_BYTES: usize = 16 << 10;
+
+/// Bytes of `%c`.
+const LONGEST_DIRECTIVE: usize = "Sun Jul 26 14:30:05 2026".len();
 
 const TOKENS: &str = r#"{ "bos_token": "<s>", "eos_token": { "content": "</s>" } }"#;
 
@@ -57,6 +61,23 @@ fn tokens(files: &[(&str, &[u8])]) {
     }
 }
 
+/// The format of `strftime_now`, after a line with the date: what is written is no longer than a directive can make it.
+pub fn strftime(data: &[u8]) {
+    let Some((date, format)) = std::str::from_utf8(data)
+        .ok()
+        .and_then(|text| text.split_once('\n'))
+    else {
+        return;
+    };
+    let Ok(now) = date.parse::<DateTime>() else {
+        return;
+    };
+    assert_eq!(now.to_string().parse(), Ok(now));
+    if let Ok(text) = strftime::strftime(now, format) {
+        assert!(text.len() <= LONGEST_DIRECTIVE * MAX_FORMAT_BYTES);
+    }
+}
+
 fn render(files: &[(&str, &[u8])]) {
     let files: BTreeMap<String, Vec<u8>> = files
         .iter()
@@ -65,11 +86,11 @@ fn render(files: &[(&str, &[u8])]) {
     let Ok(Some(template)) = ChatTemplate::from_files(&files) else {
         return;
     };
-    for add_generation_prompt in [false, true] {
-        if let Ok(prompt) = template.render(&conversation(), add_generation_prompt) {
+    for now in [None, "2026-07-26T14:30:05".parse().ok()] {
+        if let Ok(prompt) = template.render(&conversation(), now.is_some(), now) {
             assert!(prompt.len() <= MAX_PROMPT_BYTES);
             // No clock, no chance.
-            let again = template.render(&conversation(), add_generation_prompt);
+            let again = template.render(&conversation(), now.is_some(), now);
             assert_eq!(again, Ok(prompt));
         }
     }
@@ -85,6 +106,17 @@ fn conversation() -> Vec<Message> {
         message("user", "What is a \"slice\"? \u{1f989}"),
         message("assistant", "<think>\nhm\n</think>\n\nA view."),
         message("user", ""),
+    ]
+}
+
+/// Formats of templates in use, and all directives and flags.
+pub fn strftime_seeds() -> Vec<Seed> {
+    let all = "%a%A%b%B%c%C%d%D%e%f%F%g%G%h%H%I%j%k%l%m%M%n%p%P%r%R%S%t%T%u%U%V%w%W%x%X%y%Y%z%Z%%";
+    vec![
+        Seed::new("llama", "2026-07-26\n%d %b %Y"),
+        Seed::new("long", "2024-02-29T23:59\n%A, %B %-d, %Y %_I:%M %#p"),
+        Seed::new("all", format!("9999-12-31T23:59:59\n{all}")),
+        Seed::new("unknown", "1000-01-01T00:00:00\n%^Q"),
     ]
 }
 

@@ -125,6 +125,11 @@ pub const TARGETS: &[Target] = &[
     target("shards", checkpoint::shards, checkpoint::shard_seeds),
     target("snapshot", setup::snapshot, setup::snapshot_seeds),
     target(
+        "strftime",
+        chat_template::strftime,
+        chat_template::strftime_seeds,
+    ),
+    target(
         "tdx_collateral",
         evidence::collateral,
         evidence::collateral_seeds,

@@ -47,14 +47,8 @@ pub fn event(data: &[u8]) {
 /// A request for a prompt, in no special way.
 pub fn request(prompt: Prompt) -> Request {
     Request {
-        prompt,
-        sampling: Sampling::GREEDY,
         max_new_tokens: 3,
-        stop: vec![],
-        ignore_eos: false,
-        logits_digest: false,
-        top_logprobs: None,
-        receipt: false,
+        ..Request::new(prompt)
     }
 }
 
@@ -66,6 +60,7 @@ pub fn full_request() -> Request {
     };
     let conversation = vec![message("system", "be brief"), message("user", "hi.")];
     Request {
+        now: "2026-07-26T14:30:05".parse().ok(),
         sampling: Sampling {
             temperature: 0.7,
             top_k: 5,

@@ -3,15 +3,12 @@
 use std::collections::VecDeque;
 use talaria_wire::channel::{
     WINDOW,
-    message::{Event, Usage},
+    message::{Event, Failure},
 };
 use zeroize::Zeroizing;
 
-use super::{
-    notary::{Draft, Notary},
-    translate,
-};
-use crate::session;
+use super::notary::{Draft, Notary};
+use crate::engine::StepError;
 
 /// A reply under way.
 pub struct Stream {
@@ -21,7 +18,6 @@ pub struct Stream {
     credit: u32,
     /// Not sealed yet.
     events: VecDeque<Zeroizing<Event>>,
-    usage: Usage,
     /// If the client asked for a receipt.
     draft: Option<Draft>,
 }
@@ -32,43 +28,38 @@ impl Default for Stream {
             session: None,
             credit: WINDOW,
             events: VecDeque::new(),
-            usage: Usage {
-                prompt_tokens: 0,
-                completion_tokens: 0,
-            },
             draft: None,
         }
     }
 }
 
 impl Stream {
-    pub fn begin(&mut self, session: u32, prompt_tokens: usize, draft: Option<Draft>) {
+    pub fn begin(&mut self, session: u32, draft: Option<Draft>) {
         self.session = Some(session);
         self.draft = draft;
-        self.usage.prompt_tokens = prompt_tokens as u32;
     }
 
-    /// What a step brought.
-    pub fn push(&mut self, event: session::Event, notary: &Notary) {
-        let mut receipt = None;
-        match &event {
-            session::Event::Token { id, text, .. } => {
-                self.usage.completion_tokens += 1;
+    /// What a step brought; the last event gets its receipt.
+    pub fn push(&mut self, mut event: Event, notary: &Notary) {
+        match &mut event {
+            Event::Token { id, text, .. } => {
                 let draft = self.draft.iter_mut();
                 draft.for_each(|draft| draft.push(*id, text));
             }
-            session::Event::Finished {
+            Event::Finished {
                 reason,
+                usage,
                 seed,
                 logits_digest,
+                receipt,
             } => {
                 self.session = None;
-                receipt = self.draft.take().map(|draft| {
-                    Box::new(notary.sign(draft, self.usage, *reason, *seed, *logits_digest))
+                *receipt = self.draft.take().map(|draft| {
+                    Box::new(notary.sign(draft, *usage, *reason, *seed, *logits_digest))
                 });
             }
+            Event::Failed { .. } => self.session = None,
         }
-        let event = translate::event(event, self.usage, receipt);
         self.events.push_back(Zeroizing::new(event));
     }
 
@@ -103,5 +94,17 @@ impl Stream {
     pub fn take(&mut self) -> Option<Zeroizing<Event>> {
         self.credit = self.credit.checked_sub(1)?;
         self.events.pop_front()
+    }
+}
+
+/// What ends the streams of all sessions when a step failed.
+pub fn failed(error: &StepError) -> Event {
+    Event::Failed {
+        failure: match error {
+            StepError::Integrity => Failure::Integrity,
+            StepError::Host(_) => Failure::Host,
+            StepError::Internal(_) => Failure::Internal,
+        },
+        message: error.to_string(),
     }
 }

@@ -12,7 +12,7 @@ use talaria_wire::receipt::{Reply, Statement};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::{session, setup::Scheme, testing::TestWorld};
+use crate::{setup::Scheme, testing::TestWorld};
 
 /// What the host says the payload is.
 const PAYLOAD: [u8; 32] = [0xda; 32];
@@ -38,17 +38,14 @@ fn channel() -> (Channel, TestWorld) {
 
 fn request(ids: &[u32], max_new_tokens: u32) -> Request {
     Request {
-        prompt: Prompt::Ids(ids.to_vec()),
         sampling: Sampling {
             seed: Some(SEED),
             ..Sampling::GREEDY
         },
         max_new_tokens,
-        stop: vec![],
         ignore_eos: true,
         logits_digest: true,
-        top_logprobs: None,
-        receipt: false,
+        ..Request::new(Prompt::Ids(ids.to_vec()))
     }
 }
 
@@ -114,14 +111,16 @@ impl Client {
 fn directly(ids: &[u32], max_new_tokens: u32) -> (Vec<u32>, Option<[u8; 32]>) {
     let mut world = world();
     let mut engine = engine(&mut world);
-    let request = request(ids, max_new_tokens).into();
-    engine.open(request, &mut world).unwrap();
+    engine
+        .open(request(ids, max_new_tokens), &mut world)
+        .unwrap();
     let (mut tokens, mut digest) = (Vec::new(), None);
     while !engine.is_idle() {
         for (_, event) in engine.step(&mut world).unwrap() {
             match event {
-                session::Event::Token { id, .. } => tokens.push(id),
-                session::Event::Finished { logits_digest, .. } => digest = logits_digest,
+                Event::Token { id, .. } => tokens.push(id),
+                Event::Finished { logits_digest, .. } => digest = logits_digest,
+                Event::Failed { .. } => panic!("{event:?}"),
             }
         }
     }

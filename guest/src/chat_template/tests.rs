@@ -127,18 +127,18 @@ fn the_demo_renders_its_golden_chats() {
             .iter()
             .map(|m| message(&m["role"], &m["content"]))
             .collect();
-        let rendered = template.render(&messages, true).unwrap();
+        let rendered = template.render(&messages, true, None).unwrap();
         assert_eq!(rendered, prompt.text);
         assert_eq!(tokenizer.encode(&rendered, false).unwrap(), prompt.ids);
         assert_eq!(
-            Some(template.render(&messages, false).unwrap()),
+            Some(template.render(&messages, false, None).unwrap()),
             prompt.rendered_no_generation_prompt
         );
     }
     let late = [message("user", "a"), message("system", "b")];
     let message = "the system message must come first".into();
     assert_eq!(
-        template.render(&late, true),
+        template.render(&late, true, None),
         Err(ChatTemplateError::Refused { message })
     );
 }
@@ -147,7 +147,7 @@ fn the_demo_renders_its_golden_chats() {
 fn the_template_is_looked_for_in_two_files() {
     let render = |entries: &[(&str, &str)]| {
         let template = ChatTemplate::from_files(&files(entries)).unwrap();
-        template.map(|template| template.render(&hi(), false).unwrap())
+        template.map(|template| template.render(&hi(), false, None).unwrap())
     };
     let config = json!({"chat_template": "config", "bos_token": null}).to_string();
     let named =
@@ -181,7 +181,7 @@ fn special_tokens_are_variables() {
             (SPECIAL_TOKENS_FILE, &map.to_string()),
         ]);
         let template = ChatTemplate::from_files(&files).unwrap().unwrap();
-        template.render(&hi(), true).unwrap()
+        template.render(&hi(), true, None).unwrap()
     };
     assert_eq!(rendered(&config), "<s><e><p>FalseFalseFalse");
     let mut config = config;
@@ -196,9 +196,15 @@ fn carriage_returns_of_a_template_are_line_feeds() {
         {% if add_generation_prompt %}<|im_start|>assistant\r\n{% endif %}";
     let expected = "<|im_start|>user\na\r\nb<|im_end|>\n<|im_start|>assistant\n";
     let messages = [message("user", "a\r\nb")];
-    assert_eq!(template(source).render(&messages, true).unwrap(), expected);
+    assert_eq!(
+        template(source).render(&messages, true, None).unwrap(),
+        expected
+    );
     let alone = source.replace("\r\n", "\r");
-    assert_eq!(template(&alone).render(&messages, true).unwrap(), expected);
+    assert_eq!(
+        template(&alone).render(&messages, true, None).unwrap(),
+        expected
+    );
 }
 
 #[test]
@@ -206,20 +212,40 @@ fn the_conversation_cannot_overrule_special_tokens_or_run_as_a_template() {
     let template = template("{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}");
     let messages = [message("bos_token", "{{ 1 + 1 }}{% raise %}{{ '\\n' }}<&>")];
     assert_eq!(
-        template.render(&messages, true).unwrap(),
+        template.render(&messages, true, None).unwrap(),
         "bos_token{{ 1 + 1 }}{% raise %}{{ '\\n' }}<&>"
     );
 }
 
 #[test]
-fn a_template_that_needs_a_clock_says_so() {
+fn a_template_without_a_date_says_so() {
     let date = "{{ strftime_now('%d %b %Y') }}";
     assert_eq!(
-        template(date).render(&hi(), true),
-        Err(ChatTemplateError::NeedsClock)
+        template(date).render(&hi(), true, None),
+        Err(ChatTemplateError::NoDate)
     );
     let guarded = format!("{{% if strftime_now is defined %}}{date}{{% else %}}fixed{{% endif %}}");
-    assert_eq!(template(&guarded).render(&hi(), true).unwrap(), "fixed");
+    assert_eq!(
+        template(&guarded).render(&hi(), true, None).unwrap(),
+        "fixed"
+    );
+}
+
+/// Was refused: the payload has no clock, and nobody said the date.
+#[test]
+fn a_template_prints_the_date_of_the_request() {
+    let rendered = |source: &str, now: &str| {
+        let now = now.parse().unwrap();
+        template(source).render(&hi(), true, Some(now))
+    };
+    assert_eq!(
+        rendered(include_str!("tests/date.jinja"), "2026-07-26T23:59:59").unwrap(),
+        "<|im_start|>system\nToday is 26 Jul 2026<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    );
+    let llama = rendered(include_str!("tests/llama3_style.jinja"), "2026-07-26").unwrap();
+    assert!(llama.contains("Date: 26 Jul 2026\n"), "{llama}");
+    let error = rendered("{{ strftime_now('%Q') }}", "2026-07-26").unwrap_err();
+    assert!(error.to_string().contains("%Q"), "{error}");
 }
 
 #[test]
@@ -274,7 +300,7 @@ fn broken_files_are_refused() {
 
 #[test]
 fn bounds_hold() {
-    let fails = |source: &str| template(source).render(&hi(), true).unwrap_err();
+    let fails = |source: &str| template(source).render(&hi(), true, None).unwrap_err();
     let nested = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
     assert_eq!(fails(nested), ChatTemplateError::TooManySteps);
     let long = "{% set s = 'x' * 60000 %}{% for a in range(90) %}{{ s }}{% endfor %}";
@@ -283,12 +309,15 @@ fn bounds_hold() {
     assert!(matches!(fails(endless), ChatTemplateError::Render { .. }));
     let template = template("{{ messages[0].content }}");
     assert_eq!(
-        template.render(&[], true),
+        template.render(&[], true, None),
         Err(ChatTemplateError::NoMessages)
     );
     let long = "x".repeat(MAX_PROMPT_BYTES);
-    assert_eq!(template.render(&[message("", &long)], true).unwrap(), long);
-    let longer = template.render(&[message("u", &long)], true);
+    assert_eq!(
+        template.render(&[message("", &long)], true, None).unwrap(),
+        long
+    );
+    let longer = template.render(&[message("u", &long)], true, None);
     assert!(matches!(longer, Err(ChatTemplateError::TooLarge { .. })));
 }
 
@@ -311,12 +340,12 @@ fn large_conversations_are_rendered() {
         let role = |i: usize| ["user", "assistant"][i % 2];
         let many: Vec<Message> = (0..5001).map(|i| message(role(i), "some words")).collect();
         assert!(
-            template.render(&many, true).unwrap().len() > 5000 * 10,
+            template.render(&many, true, None).unwrap().len() > 5000 * 10,
             "{file}"
         );
         let long = [message("user", &"<think> 世\n".repeat(150_000))];
         assert!(
-            template.render(&long, true).unwrap().len() > 150_000 * 11,
+            template.render(&long, true, None).unwrap().len() > 150_000 * 11,
             "{file}"
         );
     }
@@ -326,7 +355,7 @@ fn large_conversations_are_rendered() {
 #[test]
 fn intermediate_texts_are_bounded() {
     let growing = "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
-    let error = template(growing).render(&hi(), true).unwrap_err();
+    let error = template(growing).render(&hi(), true, None).unwrap_err();
     assert!(
         matches!(
             error,
@@ -358,7 +387,7 @@ fn rewriting_a_template_takes_time_in_proportion() {
     let counted = "{% for i in range(9999) %}{{ messages[0].content | wordcount }}{{ messages[0].content.isalpha() }}{% endfor %}";
     let long = [message("user", &"世".repeat(500_000))];
     assert_eq!(
-        template(counted).render(&long, true),
+        template(counted).render(&long, true, None),
         Err(ChatTemplateError::TooManySteps)
     );
 }

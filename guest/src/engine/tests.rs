@@ -1,11 +1,10 @@
 use super::*;
 use crate::{
-    session::FinishReason,
     setup::Scheme,
     testing::{TestWorld, options},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-use talaria_wire::channel::message::Logprobs;
+use talaria_wire::channel::message::{FinishReason, Logprobs, Sampling};
 
 /// Named, so that events are the same each time.
 const SEED: u64 = 5;
@@ -20,16 +19,14 @@ fn engine(world: &mut TestWorld, scheme: Scheme, max_batch_rows: u32) -> Engine 
 
 fn request(ids: &[u32], max_new_tokens: u32) -> Request {
     Request {
-        prompt: Prompt::Ids(ids.to_vec()),
         sampling: Sampling {
             seed: Some(SEED),
             ..Sampling::default()
         },
         max_new_tokens,
-        stop: vec![],
         ignore_eos: true,
         logits_digest: true,
-        top_logprobs: None,
+        ..Request::new(Prompt::Ids(ids.to_vec()))
     }
 }
 
@@ -173,8 +170,13 @@ fn stop_tokens_end_a_reply_unless_ignored() {
     assert_eq!(tokens, greedy[..=first]);
     let expected = Event::Finished {
         reason: FinishReason::Stop,
+        usage: Usage {
+            prompt_tokens: 3,
+            completion_tokens: tokens.len() as u32,
+        },
         seed: SEED,
         logits_digest: None,
+        receipt: None,
     };
     assert_eq!(finished, Some(expected));
 }

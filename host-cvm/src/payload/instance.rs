@@ -5,6 +5,7 @@ mod sealed;
 use std::sync::Arc;
 use std::time::Duration;
 
+use talaria_wire::channel::message::{Event, Request};
 use wasmtime::{Store, Trap};
 use zeroize::Zeroizing;
 
@@ -113,9 +114,12 @@ impl Instance {
         })
     }
 
-    pub fn open(&mut self, request: &engine::Request) -> Result<engine::Opened, CvmError> {
+    pub fn open(&mut self, request: &Request) -> Result<engine::Opened, CvmError> {
+        let checked = request.check();
+        checked.map_err(|e| CvmError::Request(e.to_string()))?;
+        let bytes = request.to_bytes();
         let opened = self.call("engine.open", 1, |exports, store| {
-            exports.talaria_payload_engine().call_open(store, request)
+            exports.talaria_payload_engine().call_open(store, &bytes)
         });
         opened?.map_err(CvmError::Request)
     }
@@ -126,11 +130,18 @@ impl Instance {
         })
     }
 
-    pub fn step(&mut self) -> Result<Vec<engine::Event>, CvmError> {
+    /// One step; its events, each with its session.
+    pub fn step(&mut self) -> Result<Vec<(u32, Event)>, CvmError> {
         let stepped = self.call("engine.step", 1, |exports, store| {
             exports.talaria_payload_engine().call_step(store)
         });
-        stepped?.map_err(CvmError::from)
+        let events = stepped??.into_iter();
+        let read = |said: engine::Event| {
+            let event = Event::from_bytes(&Zeroizing::new(said.event));
+            let event = event.map_err(|_| CvmError::Internal("an event does not parse".into()))?;
+            Ok((said.session, event))
+        };
+        events.map(read).collect()
     }
 
     /// What the payload counted: projections, rows, checks.

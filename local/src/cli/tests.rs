@@ -23,8 +23,8 @@ fn defaults_are_safe() {
     assert_eq!(args.parties.protocol.masking_for(1), Masking::ModuleLwe);
     assert_eq!(args.parties.protocol.masking_for(2), Masking::Shares);
     assert_eq!(args.parties.protocol.minting.mask_parameters.name, "512x5");
-    assert_eq!(args.sampling.resolve(None).temperature, 0.0);
-    assert!(args.parties.gpu.is_empty() && !args.json && !args.ignore_eos);
+    assert_eq!(args.asked.sampling.resolve(None).temperature, 0.0);
+    assert!(args.parties.gpu.is_empty() && !args.json && !args.asked.ignore_eos);
 }
 
 #[test]
@@ -41,11 +41,11 @@ fn every_flag_of_the_manual_parses() {
     assert_eq!(args.parties.protocol.masking, Some(Masking::Remo));
     assert_eq!(args.parties.device.backend, BackendKind::Cpu);
     assert_eq!(args.parties.device.weights, Some(WeightFormat::Int8));
-    assert_eq!(args.prompt_ids.as_deref(), Some([1, 2, 3].as_slice()));
+    assert_eq!(args.asked.prompt_ids.as_deref(), Some([1, 2, 3].as_slice()));
     assert_eq!(args.parties.gpu, ["http://a:1", "http://b:2"]);
     assert_eq!(args.expect_digest, Some([0xab; 32]));
-    assert_eq!(args.sampling.stop, ["a", "b"]);
-    assert_eq!(args.sampling.presence_penalty, Some(-0.5));
+    assert_eq!(args.asked.sampling.stop, ["a", "b"]);
+    assert_eq!(args.asked.sampling.presence_penalty, Some(-0.5));
 }
 
 #[test]
@@ -57,6 +57,14 @@ fn contradictions_and_nonsense_are_refused() {
         (
             "--model m --prompt a --system s",
             ErrorKind::ArgumentConflict,
+        ),
+        (
+            "--model m --prompt a --date 2026-07-26",
+            ErrorKind::ArgumentConflict,
+        ),
+        (
+            "--model m --chat a --date 26.7.2026",
+            ErrorKind::ValueValidation,
         ),
         ("--model m --prompt ", ErrorKind::ValueValidation),
         ("--model m --prompt-ids 1,x", ErrorKind::ValueValidation),
@@ -101,7 +109,7 @@ fn contradictions_and_nonsense_are_refused() {
 fn narrowing_flags_turn_sampling_on_unless_told_otherwise() {
     let temperature = |flags: &str| {
         let args = run(&format!("--model m --prompt a {flags}")).unwrap();
-        args.sampling.resolve(None).temperature
+        args.asked.sampling.resolve(None).temperature
     };
     assert_eq!(temperature("--top-k 5"), 1.0);
     assert_eq!(temperature("--min-p 0.1"), 1.0);
@@ -151,4 +159,14 @@ fn the_cache_follows_the_platform() {
         );
     }
     assert_eq!(found(None, None, None), None);
+}
+
+#[test]
+fn a_chat_says_the_date_and_nothing_else_does() {
+    let now = |flags: &str| run(flags).unwrap().asked.request(None).now;
+    let said = "2026-07-26T14:30".parse().ok();
+    assert_eq!(now("--model m --chat a --date 2026-07-26T14:30"), said);
+    assert!(now("--model m --chat a").is_some());
+    assert_eq!(now("--model m --prompt a"), None);
+    assert_eq!(now("--model m --prompt-ids 1"), None);
 }

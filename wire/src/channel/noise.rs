@@ -22,13 +22,16 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState, TransportState};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::message::VERSION;
 use super::{ChannelError, HANDSHAKE_BYTES, KEY_BYTES, Sealed, TAG_BYTES};
 
 /// Name of the protocol (section 8).
 pub const PROTOCOL: &str = "Noise_NK_25519_ChaChaPoly_SHA256";
 
-/// Bound into the handshake (section 6): ends of different versions do not come together.
-pub const PROLOGUE: &[u8] = b"talaria-channel-v1";
+/// Bound into the handshake (section 6): ends whose messages are of different [`VERSION`]s do not come together.
+pub fn prologue() -> String {
+    format!("talaria-channel-v{VERSION}")
+}
 
 /// 32 uniform bytes, drawn by whoever has a generator.
 pub type Drawn = Zeroizing<[u8; KEY_BYTES]>;
@@ -63,7 +66,7 @@ impl Initiating {
         responder: &[u8; KEY_BYTES],
         ephemeral: Drawn,
     ) -> Result<(Self, [u8; HANDSHAKE_BYTES]), ChannelError> {
-        Self::begin_with(PROLOGUE, responder, ephemeral)
+        Self::begin_with(prologue().as_bytes(), responder, ephemeral)
     }
 
     /// The same for another protocol over the same handshake.
@@ -99,7 +102,7 @@ pub fn respond(
     ephemeral: Drawn,
     message: &[u8],
 ) -> Result<(Sealed, [u8; HANDSHAKE_BYTES]), ChannelError> {
-    let (transport, answer) = respond_with(PROLOGUE, key, ephemeral, message)?;
+    let (transport, answer) = respond_with(prologue().as_bytes(), key, ephemeral, message)?;
     Ok((Sealed::new(transport), answer))
 }
 

@@ -7,7 +7,7 @@ use snow::types::{Cipher, Dh, Hash, Random};
 use zeroize::Zeroizing;
 
 use super::message::*;
-use super::noise::{Initiating, PROLOGUE, PROTOCOL, StaticKey, respond};
+use super::noise::{Initiating, PROTOCOL, StaticKey, prologue, respond};
 use super::*;
 use crate::receipt::{Receipt, Statement};
 
@@ -75,12 +75,12 @@ impl CryptoResolver for Reference {
 
 /// A client of ours, connected to a payload that is snow alone.
 fn connected_to_reference() -> (Sealed, snow::TransportState) {
-    let secret = drawn(1);
+    let (secret, prologue) = (drawn(1), prologue());
     let (client, hello) =
         Initiating::begin(StaticKey::new(secret.clone()).public(), drawn(2)).unwrap();
     let mut payload = snow::Builder::with_resolver(PROTOCOL.parse().unwrap(), Box::new(Reference))
         .local_private_key(&*secret)
-        .and_then(|builder| builder.prologue(PROLOGUE))
+        .and_then(|builder| builder.prologue(prologue.as_bytes()))
         .map(|builder| builder.fixed_ephemeral_key_for_testing_only(&[3; KEY_BYTES]))
         .and_then(snow::Builder::build_responder)
         .unwrap();
@@ -109,9 +109,10 @@ fn the_protocol_is_the_one_that_its_name_says() {
 #[test]
 fn another_version_does_not_come_together() {
     let key = StaticKey::new(drawn(1));
+    let later = format!("talaria-channel-v{}", VERSION + 1);
     let mut client = snow::Builder::with_resolver(PROTOCOL.parse().unwrap(), Box::new(Reference))
         .remote_public_key(key.public())
-        .and_then(|builder| builder.prologue(b"talaria-channel-v2"))
+        .and_then(|builder| builder.prologue(later.as_bytes()))
         .map(|builder| builder.fixed_ephemeral_key_for_testing_only(&[2; KEY_BYTES]))
         .and_then(snow::Builder::build_initiator)
         .unwrap();
@@ -340,6 +341,7 @@ fn only_what_is_laid_out_right_is_a_fragment() {
 fn request(prompt: Prompt) -> Request {
     Request {
         prompt,
+        now: Some("2026-07-26T14:30:05".parse().unwrap()),
         sampling: Sampling {
             temperature: 0.7,
             logit_bias: vec![(3, -100.0)],
@@ -375,6 +377,8 @@ fn messages_decode_to_what_was_encoded() {
             assert!(ToPayload::from_bytes(&bytes[..length]).is_err());
         }
     }
+    let alone = request(Prompt::Ids(vec![5]));
+    assert!(Request::from_bytes(&alone.to_bytes()) == Ok(alone));
     for message in [ToPayload::Credit(9), ToPayload::Cancel] {
         assert!(ToPayload::from_bytes(&message.to_bytes()) == Ok(message));
     }
@@ -504,9 +508,27 @@ fn debug_output_holds_no_content() {
         role: "sesame".into(),
         content: "sesame".into(),
     };
+    let mut asked = request(Prompt::Text("sesame".into()));
+    asked.stop = vec!["sesame".into()];
+    let said = TokenLogprob {
+        id: 4711,
+        bytes: b"sesame".to_vec(),
+        logprob: -4711.0,
+    };
+    let token = Event::Token {
+        id: 4711,
+        text: "sesame".into(),
+        logprobs: Some(Logprobs {
+            chosen: said.clone(),
+            top: vec![said.clone()],
+        }),
+    };
+    let failed = Event::Failed {
+        failure: Failure::Refused,
+        message: "sesame".into(),
+    };
     let shown = format!(
-        "{message:?} {:?} {:?} {:?}",
-        Prompt::Text("sesame".into()),
+        "{message:?} {asked:?} {said:?} {token:?} {failed:?} {:?} {:?}",
         Prompt::Chat(vec![message.clone()]),
         Prompt::Ids(vec![4711])
     );

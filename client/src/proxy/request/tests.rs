@@ -20,7 +20,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 25] = [
     "messages",
     "prompt",
     "model",
@@ -45,7 +45,36 @@ const FIELDS: [&str; 24] = [
     "best_of",
     "suffix",
     "audio",
+    "talaria_date",
 ];
+
+fn asked(endpoint: Endpoint, date: Value) -> Result<Request, String> {
+    let body = json!({
+        "messages": [{ "role": "user", "content": "a" }], "prompt": "a", "talaria_date": date,
+    });
+    let asked = Asked::parse(endpoint, body.to_string().as_bytes());
+    asked
+        .map(|mut asked| asked.requests.remove(0))
+        .map_err(|error| error.body().to_string())
+}
+
+#[test]
+fn a_chat_has_the_date_that_the_caller_says_or_that_of_today() {
+    let said = asked(Endpoint::Chat, json!("2026-07-26T14:30"))
+        .unwrap()
+        .now;
+    assert_eq!(said, "2026-07-26T14:30".parse().ok());
+    let today = asked(Endpoint::Chat, Value::Null).unwrap().now;
+    assert!(today.unwrap().year() >= 2025, "{today:?}");
+    assert_eq!(asked(Endpoint::Completions, Value::Null).unwrap().now, None);
+    for wrong in [json!("26.7.2026"), json!(20260726), json!("2026-02-30")] {
+        let error = asked(Endpoint::Chat, wrong).err().unwrap();
+        assert!(
+            error.contains("talaria_date must be a date such as"),
+            "{error}"
+        );
+    }
+}
 
 proptest! {
     #[test]

@@ -61,7 +61,7 @@ fn tokens_of_the_configuration_are_merged_as_transformers_does() {
             role: "user".into(),
             content: String::new(),
         };
-        let variables = template.render(&[message], true).unwrap();
+        let variables = template.render(&[message], true, None).unwrap();
         assert_eq!(variables, case.variables, "{}", case.name);
     }
 }
