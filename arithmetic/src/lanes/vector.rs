@@ -7,7 +7,7 @@
 pub(crate) use words::*;
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub use v128::*;
+pub(crate) use v128::*;
 
 /// In any machine's words.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
@@ -250,24 +250,24 @@ mod words {
 mod v128 {
     use core::arch::wasm32::*;
 
-    pub type Lanes = v128;
-    pub type Pairs = v128;
-    pub type Floats = v128;
+    pub(crate) type Lanes = v128;
+    pub(crate) type Pairs = v128;
+    pub(crate) type Floats = v128;
 
     #[inline(always)]
-    pub fn load(words: &[u32; 4]) -> Lanes {
+    pub(crate) fn load(words: &[u32; 4]) -> Lanes {
         let [a, b, c, d] = *words;
         u32x4(a, b, c, d)
     }
 
     #[inline(always)]
-    pub fn load_signed(words: &[i32; 4]) -> Lanes {
+    pub(crate) fn load_signed(words: &[i32; 4]) -> Lanes {
         let [a, b, c, d] = *words;
         i32x4(a, b, c, d)
     }
 
     #[inline(always)]
-    pub fn store(v: Lanes) -> [u32; 4] {
+    pub(crate) fn store(v: Lanes) -> [u32; 4] {
         [
             u32x4_extract_lane::<0>(v),
             u32x4_extract_lane::<1>(v),
@@ -277,38 +277,38 @@ mod v128 {
     }
 
     #[inline(always)]
-    pub fn splat(word: u32) -> Lanes {
+    pub(crate) fn splat(word: u32) -> Lanes {
         u32x4_splat(word)
     }
 
     #[inline(always)]
-    pub fn add(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn add(a: Lanes, b: Lanes) -> Lanes {
         i32x4_add(a, b)
     }
 
     #[inline(always)]
-    pub fn sub(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn sub(a: Lanes, b: Lanes) -> Lanes {
         i32x4_sub(a, b)
     }
 
     #[inline(always)]
-    pub fn mul(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn mul(a: Lanes, b: Lanes) -> Lanes {
         i32x4_mul(a, b)
     }
 
     #[inline(always)]
-    pub fn and(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn and(a: Lanes, b: Lanes) -> Lanes {
         v128_and(a, b)
     }
 
     #[inline(always)]
-    pub fn or(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn or(a: Lanes, b: Lanes) -> Lanes {
         v128_or(a, b)
     }
 
     /// Rotations by whole bytes are one shuffle.
     #[inline(always)]
-    pub fn xor_rotate<const BITS: u32>(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn xor_rotate<const BITS: u32>(a: Lanes, b: Lanes) -> Lanes {
         let x = v128_xor(a, b);
         match BITS {
             16 => i8x16_shuffle::<2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13>(x, x),
@@ -318,24 +318,24 @@ mod v128 {
     }
 
     #[inline(always)]
-    pub fn top_bits(a: Lanes) -> Lanes {
+    pub(crate) fn top_bits(a: Lanes) -> Lanes {
         i32x4_shr(a, 31)
     }
 
     #[inline(always)]
-    pub fn at_least(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn at_least(a: Lanes, b: Lanes) -> Lanes {
         u32x4_ge(a, b)
     }
 
     #[inline(always)]
-    pub fn larger_signed(a: Lanes, b: Lanes) -> Lanes {
+    pub(crate) fn larger_signed(a: Lanes, b: Lanes) -> Lanes {
         i32x4_max(a, b)
     }
 
     /// Without a branch. The entry of the table depends on which words are skipped alone, as the place of
     /// those that follow does anyway, and not on what is kept.
     #[inline(always)]
-    pub fn store_below(a: Lanes, p: u32, out: &mut [u32], at: usize) -> usize {
+    pub(crate) fn store_below(a: Lanes, p: u32, out: &mut [u32], at: usize) -> usize {
         let kept = u32x4_bitmask(u32x4_lt(a, u32x4_splat(p))) & 0xf;
         let [low, high] = GATHER[usize::from(kept)];
         let gathered = u8x16_swizzle(a, u64x2(low, high));
@@ -371,7 +371,7 @@ mod v128 {
     }
 
     #[inline(always)]
-    pub fn transpose([a, b, c, d]: [Lanes; 4]) -> [Lanes; 4] {
+    pub(crate) fn transpose([a, b, c, d]: [Lanes; 4]) -> [Lanes; 4] {
         let (ab_low, ab_high) = (
             i32x4_shuffle::<0, 4, 1, 5>(a, b),
             i32x4_shuffle::<2, 6, 3, 7>(a, b),
@@ -389,77 +389,77 @@ mod v128 {
     }
 
     #[inline(always)]
-    pub fn product_low(a: Lanes, b: Lanes) -> Pairs {
+    pub(crate) fn product_low(a: Lanes, b: Lanes) -> Pairs {
         u64x2_extmul_low_u32x4(a, b)
     }
 
     #[inline(always)]
-    pub fn product_high(a: Lanes, b: Lanes) -> Pairs {
+    pub(crate) fn product_high(a: Lanes, b: Lanes) -> Pairs {
         u64x2_extmul_high_u32x4(a, b)
     }
 
     #[inline(always)]
-    pub fn widen_low(a: Lanes) -> Pairs {
+    pub(crate) fn widen_low(a: Lanes) -> Pairs {
         u64x2_extend_low_u32x4(a)
     }
 
     #[inline(always)]
-    pub fn widen_high(a: Lanes) -> Pairs {
+    pub(crate) fn widen_high(a: Lanes) -> Pairs {
         u64x2_extend_high_u32x4(a)
     }
 
     #[inline(always)]
-    pub fn splat_pair(word: u64) -> Pairs {
+    pub(crate) fn splat_pair(word: u64) -> Pairs {
         u64x2_splat(word)
     }
 
     #[inline(always)]
-    pub fn load_pair(words: &[i64; 2]) -> Pairs {
+    pub(crate) fn load_pair(words: &[i64; 2]) -> Pairs {
         i64x2(words[0], words[1])
     }
 
     #[inline(always)]
-    pub fn store_pair(v: Pairs) -> [u64; 2] {
+    pub(crate) fn store_pair(v: Pairs) -> [u64; 2] {
         [u64x2_extract_lane::<0>(v), u64x2_extract_lane::<1>(v)]
     }
 
     #[inline(always)]
-    pub fn add_pair(a: Pairs, b: Pairs) -> Pairs {
+    pub(crate) fn add_pair(a: Pairs, b: Pairs) -> Pairs {
         i64x2_add(a, b)
     }
 
     #[inline(always)]
-    pub fn subtract_above(a: Pairs, limit: Pairs, b: Pairs) -> Pairs {
+    pub(crate) fn subtract_above(a: Pairs, limit: Pairs, b: Pairs) -> Pairs {
         i64x2_sub(a, v128_and(b, i64x2_gt(a, limit)))
     }
 
     #[inline(always)]
-    pub fn lower(a: Pairs) -> Pairs {
+    pub(crate) fn lower(a: Pairs) -> Pairs {
         v128_and(a, u64x2_splat(0xffff_ffff))
     }
 
     #[inline(always)]
-    pub fn upper(a: Pairs) -> Pairs {
+    pub(crate) fn upper(a: Pairs) -> Pairs {
         u64x2_shr(a, 32)
     }
 
     #[inline(always)]
-    pub fn lower_words(low: Pairs, high: Pairs) -> Lanes {
+    pub(crate) fn lower_words(low: Pairs, high: Pairs) -> Lanes {
         i32x4_shuffle::<0, 2, 4, 6>(low, high)
     }
 
     #[inline(always)]
-    pub fn upper_words(low: Pairs, high: Pairs) -> Lanes {
+    pub(crate) fn upper_words(low: Pairs, high: Pairs) -> Lanes {
         i32x4_shuffle::<1, 3, 5, 7>(low, high)
     }
 
     #[inline(always)]
-    pub fn bits(x: &[f32; 4]) -> Lanes {
+    pub(crate) fn bits(x: &[f32; 4]) -> Lanes {
         f32x4(x[0], x[1], x[2], x[3])
     }
 
     #[inline(always)]
-    pub fn promote(x: &[f32; 4]) -> [Floats; 2] {
+    pub(crate) fn promote(x: &[f32; 4]) -> [Floats; 2] {
         let x = bits(x);
         [
             f64x2_promote_low_f32x4(x),
@@ -468,52 +468,52 @@ mod v128 {
     }
 
     #[inline(always)]
-    pub fn floats(a: f64, b: f64) -> Floats {
+    pub(crate) fn floats(a: f64, b: f64) -> Floats {
         f64x2(a, b)
     }
 
     #[inline(always)]
-    pub fn splat_float(a: f64) -> Floats {
+    pub(crate) fn splat_float(a: f64) -> Floats {
         f64x2_splat(a)
     }
 
     #[inline(always)]
-    pub fn add_floats(a: Floats, b: Floats) -> Floats {
+    pub(crate) fn add_floats(a: Floats, b: Floats) -> Floats {
         f64x2_add(a, b)
     }
 
     #[inline(always)]
-    pub fn mul_floats(a: Floats, b: Floats) -> Floats {
+    pub(crate) fn mul_floats(a: Floats, b: Floats) -> Floats {
         f64x2_mul(a, b)
     }
 
     #[inline(always)]
-    pub fn float_bits(a: Floats) -> Pairs {
+    pub(crate) fn float_bits(a: Floats) -> Pairs {
         a
     }
 
     #[inline(always)]
-    pub fn signed_to_floats_low(a: Lanes) -> Floats {
+    pub(crate) fn signed_to_floats_low(a: Lanes) -> Floats {
         f64x2_convert_low_i32x4(a)
     }
 
     #[inline(always)]
-    pub fn signed_to_floats_high(a: Lanes) -> Floats {
+    pub(crate) fn signed_to_floats_high(a: Lanes) -> Floats {
         f64x2_convert_low_i32x4(i64x2_shuffle::<1, 1>(a, a))
     }
 
     #[inline(always)]
-    pub fn to_floats_low(a: Lanes) -> Floats {
+    pub(crate) fn to_floats_low(a: Lanes) -> Floats {
         f64x2_convert_low_u32x4(a)
     }
 
     #[inline(always)]
-    pub fn to_floats_high(a: Lanes) -> Floats {
+    pub(crate) fn to_floats_high(a: Lanes) -> Floats {
         f64x2_convert_low_u32x4(i64x2_shuffle::<1, 1>(a, a))
     }
 
     #[inline(always)]
-    pub fn round(low: Floats, high: Floats) -> [f32; 4] {
+    pub(crate) fn round(low: Floats, high: Floats) -> [f32; 4] {
         let (low, high) = (f32x4_demote_f64x2_zero(low), f32x4_demote_f64x2_zero(high));
         let v = i64x2_shuffle::<0, 2>(low, high);
         [

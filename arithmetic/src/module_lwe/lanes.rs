@@ -172,13 +172,13 @@ mod simd128 {
         v128_xor,
     };
 
-    pub const WIDTH: usize = 4;
+    pub(crate) const WIDTH: usize = 4;
 
-    pub type Lanes = v128;
-    pub type Factors = (Lanes, Lanes);
+    pub(crate) type Lanes = v128;
+    pub(crate) type Factors = (Lanes, Lanes);
 
     #[derive(Clone, Copy)]
-    pub struct Modulus {
+    pub(crate) struct Modulus {
         p: v128,
         inverse: v128,
         zeros: v128,
@@ -186,7 +186,7 @@ mod simd128 {
 
     impl Modulus {
         #[inline(always)]
-        pub fn new(field: &Field) -> Self {
+        pub(crate) fn new(field: &Field) -> Self {
             Self {
                 p: u32x4_splat(field.p),
                 inverse: u32x4_splat(field.inverse),
@@ -195,13 +195,13 @@ mod simd128 {
         }
 
         #[inline(always)]
-        pub fn splat(self, factor: Factor) -> Factors {
+        pub(crate) fn splat(self, factor: Factor) -> Factors {
             (u32x4_splat(factor.w), u32x4_splat(factor.w_inverse))
         }
 
         /// Both unchanged, as if they depended on the data.
         #[inline(always)]
-        pub fn veil<const N: usize>(
+        pub(crate) fn veil<const N: usize>(
             self,
             factors: [Factors; N],
             data: Lanes,
@@ -214,13 +214,13 @@ mod simd128 {
     }
 
     #[inline(always)]
-    pub fn load(words: &[u32]) -> Lanes {
+    pub(crate) fn load(words: &[u32]) -> Lanes {
         let words = &words[..WIDTH];
         u32x4(words[0], words[1], words[2], words[3])
     }
 
     #[inline(always)]
-    pub fn store(lanes: Lanes, words: &mut [u32]) {
+    pub(crate) fn store(lanes: Lanes, words: &mut [u32]) {
         words[..WIDTH].copy_from_slice(&[
             u32x4_extract_lane::<0>(lanes),
             u32x4_extract_lane::<1>(lanes),
@@ -230,18 +230,18 @@ mod simd128 {
     }
 
     #[inline(always)]
-    pub fn add(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
+    pub(crate) fn add(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
         let sum = i32x4_add(a, b);
         u32x4_min(sum, i32x4_sub(sum, modulus.p))
     }
 
     #[inline(always)]
-    pub fn difference(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
+    pub(crate) fn difference(a: Lanes, b: Lanes, modulus: Modulus) -> Lanes {
         i32x4_add(i32x4_sub(a, b), modulus.p)
     }
 
     #[inline(always)]
-    pub fn mul(v: Lanes, (w, w_inverse): Factors, modulus: Modulus) -> Lanes {
+    pub(crate) fn mul(v: Lanes, (w, w_inverse): Factors, modulus: Modulus) -> Lanes {
         let m = i32x4_mul(v, w_inverse);
         // Low halves are equal and cancel, so the high halves are the difference of high halves.
         let low = i64x2_sub(
@@ -256,13 +256,13 @@ mod simd128 {
     }
 
     #[inline(always)]
-    pub fn centred_bits(words: Lanes, shift: u32, bits: u32, modulus: Modulus) -> Lanes {
+    pub(crate) fn centred_bits(words: Lanes, shift: u32, bits: u32, modulus: Modulus) -> Lanes {
         let field = v128_and(u32x4_shr(words, shift), u32x4_splat((1 << bits) - 1));
         lift(i32x4_sub(field, u32x4_splat(1 << (bits - 1))), modulus)
     }
 
     #[inline(always)]
-    pub fn product(a: &[i32], s: &[i32], modulus: Modulus, row: &mut [u32]) {
+    pub(crate) fn product(a: &[i32], s: &[i32], modulus: Modulus, row: &mut [u32]) {
         let mut sums = [[i64x2_splat(0); 2]; LANES / WIDTH];
         for (a, s) in a.chunks_exact(LANES).zip(s) {
             let s = v128_xor(u32x4_splat(*s as u32), modulus.zeros);
