@@ -6,6 +6,7 @@
 pub mod golden;
 pub mod native;
 pub mod processes;
+pub mod smollm2;
 pub mod system;
 
 /// A program of this workspace, built with the tests.

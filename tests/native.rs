@@ -1,6 +1,6 @@
 //! The payload's code, natively, with a backend in the same process for hosts.
 
-use std::{cell::RefCell, ops::ControlFlow, rc::Rc};
+use std::{cell::RefCell, ops::ControlFlow, path::Path, rc::Rc};
 use talaria_arithmetic::keystream::expand_rows;
 use talaria_guest::{
     counters::Counters,
@@ -80,10 +80,14 @@ pub struct Native {
 impl Native {
     /// Loads a fixture.
     pub fn load(name: &str, format: WeightFormat, scheme: Scheme) -> Self {
+        Self::load_path(&crate::golden::model_dir(name), format, scheme)
+    }
+
+    /// Loads any checkpoint.
+    pub fn load_path(path: &Path, format: WeightFormat, scheme: Scheme) -> Self {
         let backend = open(BackendKind::Cpu, None).expect("the CPU is there");
-        let dir = crate::golden::model_dir(name);
-        let model = Model::load(&dir, format, backend, &mut |_| {});
-        let model = Rc::new(model.unwrap_or_else(|e| panic!("{name}: {e}")));
+        let model = Model::load(path, format, backend, &mut |_| {});
+        let model = Rc::new(model.unwrap_or_else(|e| panic!("{}: {e}", path.display())));
         let mut world = Backends {
             model: model.clone(),
             counter: 1,

@@ -26,7 +26,7 @@ pub struct Cli {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer a question with the bundled demo model, then show what each party saw.
+    /// Answer a question, with the bundled demo model by default, then show what each party saw.
     Demo(DemoArgs),
     /// Answer a prompt with any checkpoint of a supported family.
     Run(Box<RunArgs>),
@@ -43,9 +43,12 @@ pub enum Command {
 /// Flags of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// A message to the demo model, which has only ever read the Rust documentation.
-    #[arg(default_value = crate::demo::QUESTION, value_parser = not_empty)]
-    pub prompt: String,
+    /// A message to the model; the bundled one has only ever read the Rust documentation.
+    #[arg(value_parser = not_empty)]
+    pub prompt: Option<String>,
+    /// Another model: a Hugging Face directory or a GGUF file.
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
     /// Longest reply, in tokens.
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_new_tokens: u32,
@@ -64,9 +67,9 @@ pub struct DemoArgs {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("source").required(true).multiple(true).args(["model", "gpu"]))]
 pub struct PartiesArgs {
-    /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint. With --gpu: the model
-    /// that the servers must have.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory or GGUF file of a Qwen2, Qwen3, Llama or Mistral checkpoint. With --gpu: the
+    /// model that the servers must have.
+    #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// A running talaria-gpu server instead of a host in this process; give it once for each host that
     /// the masking needs.
@@ -116,8 +119,8 @@ pub struct RunArgs {
 /// Flags of `masking`.
 #[derive(Debug, Args)]
 pub struct MaskingArgs {
-    /// Hugging Face directory of a Qwen2, Qwen3, Llama or Mistral checkpoint.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory or GGUF file of a Qwen2, Qwen3, Llama or Mistral checkpoint.
+    #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Integer format of the weights.
     #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
@@ -166,8 +169,8 @@ pub enum PayloadCommand {
 /// Flags of `bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Hugging Face directory; the bundled demo model if neither this nor --synthetic is given.
-    #[arg(long, value_name = "DIR", conflicts_with = "synthetic")]
+    /// Hugging Face directory or GGUF file; the bundled demo model if neither this nor --synthetic is given.
+    #[arg(long, value_name = "PATH", conflicts_with = "synthetic")]
     pub model: Option<PathBuf>,
     /// A random checkpoint made in a temporary directory.
     #[arg(long, value_name = "SIZE")]

@@ -1,8 +1,9 @@
-//! `demo`: the bundled model answers a question through masked products, then what each party saw.
+//! `demo`: the bundled model, or another, answers a question through masked products, then what each party saw.
 
 mod report;
 mod witness;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use talaria_host_cvm::{Counters, Cvm, CvmConfig, Glimpse, Masking, Message, Prompt};
@@ -18,6 +19,8 @@ use witness::Witness;
 
 /// What the demo model is asked by default; it was trained on dialogues like this.
 pub const QUESTION: &str = "What does `E0382` mean?";
+/// What any other model is asked by default.
+const OTHER_QUESTION: &str = "What is the capital of France?";
 
 /// Elements of a row that are shown.
 const ELEMENTS: usize = 6;
@@ -28,9 +31,14 @@ const ELEMENTS: usize = 6;
 /// Whatever keeps the reply from being complete, and a payload that does not tell the truth about what
 /// it sent.
 pub async fn demo(args: DemoArgs) -> Result<(), LocalError> {
+    let default = match args.model {
+        None => QUESTION,
+        Some(_) => OTHER_QUESTION,
+    };
+    let prompt = args.prompt.as_deref().unwrap_or(default);
     let parties = Parties::start(&args).await?;
-    print(&format!("> {}\n\n", args.prompt))?;
-    let (answer, glimpse) = parties.answer(&args).await?;
+    print(&format!("> {prompt}\n\n"))?;
+    let (answer, glimpse) = parties.answer(prompt, args.max_new_tokens).await?;
     parties.cross_check(&glimpse)?;
     print(&parties.report(&answer, &glimpse))?;
     parties.cvm.shutdown().await;
@@ -48,13 +56,20 @@ struct Parties {
 
 impl Parties {
     async fn start(args: &DemoArgs) -> Result<Self, LocalError> {
-        let dir = demo_model::unpack().map_err(LocalError::Temporary)?;
+        let bundled;
+        let model = match &args.model {
+            Some(path) => path.as_path(),
+            None => {
+                bundled = demo_model::unpack().map_err(LocalError::Temporary)?;
+                bundled.path()
+            }
+        };
         let device = Device {
             backend: args.backend,
             ..Device::default()
         };
         let bar = Bar::new("quantising");
-        let model = hosts::load(dir.path(), device, bar.loading()).await;
+        let model = hosts::load(model, device, bar.loading()).await;
         bar.clear();
         let model = model?;
 
@@ -80,13 +95,17 @@ impl Parties {
     }
 
     /// Streams the reply; returns it with one row of its prompt as each party saw it.
-    async fn answer(&self, args: &DemoArgs) -> Result<(Answer, Glimpse), LocalError> {
+    async fn answer(
+        &self,
+        prompt: &str,
+        max_new_tokens: u32,
+    ) -> Result<(Answer, Glimpse), LocalError> {
         self.cvm.arm_glimpse(ELEMENTS as u32).await;
         let message = Message {
             role: "user".into(),
-            content: args.prompt.clone(),
+            content: prompt.into(),
         };
-        let request = greedy(Prompt::Chat(vec![message]), args.max_new_tokens);
+        let request = greedy(Prompt::Chat(vec![message]), max_new_tokens);
         let before = self.cvm.counters();
         let outcome = generate(&self.cvm, request, output::write).await?;
         let counters = self.cvm.counters().since(before);
