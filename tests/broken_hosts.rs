@@ -10,6 +10,7 @@ use talaria_tests::{
 };
 
 const MODEL: &str = "tiny-llama";
+/// Answers of set-up: one probe of each projection of two layers, embedding and lm_head.
 const PROBES: u64 = 10;
 const LIMIT: Duration = Duration::from_secs(60);
 

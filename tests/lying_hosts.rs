@@ -13,8 +13,6 @@ use talaria_tests::{
 };
 
 const MODEL: &str = "tiny-llama";
-/// Answers of set-up: one probe of each projection of two layers, embedding and lm_head.
-const PROBES: u64 = 10;
 
 fn flip(nth: u64, residue: usize, delta: u32) -> Faults {
     Arc::new(move |answer| {
@@ -27,14 +25,16 @@ async fn a_lie_in_any_projection_ends_the_request_and_quarantines_the_cvm() {
     let model = load(&model_dir(MODEL), Device::default(), |_| {})
         .await
         .expect("fixture");
+    // Answers of set-up: one probe of each projection.
+    let probes = model.manifest.projections.len() as u64;
     for masking in [Masking::Shares, Masking::DangerousPlaintext] {
         for host in 0..masking.hosts() {
-            for projection in 0..PROBES {
+            for projection in 0..probes {
                 let mut faults = vec![None; host];
                 // Residues of either prime, deltas small and large.
                 let residue = 97 * projection as usize;
                 let delta = [1, 1 << 30][projection as usize % 2];
-                faults.push(Some(flip(PROBES + projection, residue, delta)));
+                faults.push(Some(flip(probes + projection, residue, delta)));
                 let setup = Setup {
                     faults,
                     ..Setup::masked(masking)

@@ -6,13 +6,13 @@ use talaria_guest::{
     counters::Counters,
     glimpse::GlimpseSlot,
     mask::{MaskedRows, MintedMasks, Shipment},
-    models::{Caches, Decoder, Input},
+    models::{Decoder, Input, State},
     projection::Projector,
     setup::{Ingest, Options, Ready, Scheme},
     world::{HostFailure, World},
 };
 use talaria_host_gpu::{
-    backend::{BackendKind, Planes, open},
+    backend::{BackendKind, open},
     weights::Model,
 };
 use talaria_wire::manifest::WeightFormat;
@@ -30,16 +30,12 @@ impl World for Backends {
             rows.rows() as usize,
             self.model.manifest.projections[index].k as usize,
         );
-        let planes = match rows.planes_apart() {
-            true => Planes::Apart,
-            false => Planes::Joined,
-        };
         let answer = |(host, shipment): (usize, &Shipment)| {
             let x = match shipment {
                 Shipment::Residues(residues) => residues.clone(),
                 Shipment::Seed(seed) => expand_rows(seed, count, k),
             };
-            let y = self.model.backend.project(index, count, &x, planes);
+            let y = self.model.backend.project(index, count, &x, rows.planes());
             y.map_err(|e| HostFailure {
                 host: host as u32,
                 message: e.to_string(),
@@ -109,7 +105,7 @@ impl Native {
         assert!(streamed.expect("planes").is_continue());
         let ready = ingest.finish(&mut world).expect("set-up");
         assert_eq!(ready.digest, model.digest().expect("digest"));
-        let decoder = Decoder::new(&ready.manifest.decoder);
+        let decoder = Decoder::new(&ready.manifest);
         Self {
             model,
             ready,
@@ -118,15 +114,15 @@ impl Native {
         }
     }
 
-    /// Empty caches.
-    pub fn caches(&self) -> Caches {
-        self.decoder.caches(&self.ready)
+    /// The state of a session that has nothing behind it.
+    pub fn state(&self) -> State {
+        self.decoder.state()
     }
 
     /// Logits (logits,vocab) of the last rows of `tokens` at `position`.
     pub fn logits(
         &self,
-        caches: &mut Caches,
+        state: &mut State,
         tokens: &[u32],
         position: usize,
         logits: usize,
@@ -135,39 +131,38 @@ impl Native {
             let mut inputs = [Input {
                 tokens,
                 position,
-                caches,
+                state,
                 logits,
             }];
-            self.decoder
-                .forward(&self.ready, &mut inputs, projector)
-                .expect("forward pass")
+            let logits = self.decoder.forward(&mut inputs, projector);
+            logits.expect("forward pass")
         })
     }
 
     /// The residual stream before the first layer and after each, and after the final norm without gain.
     pub fn hidden_states(&self, tokens: &[u32]) -> (Vec<Vec<f32>>, Vec<f32>) {
         let mut states = Vec::new();
-        let mut caches = self.caches();
+        let mut state = self.state();
         let last = self.with_projector(|projector| {
             let mut inputs = [Input {
                 tokens,
                 position: 0,
-                caches: &mut caches,
+                state: &mut state,
                 logits: 0,
             }];
             let mut watch = |_: usize, x: &[f32]| states.push(x.to_vec());
-            let states =
-                self.decoder
-                    .hidden_states(&self.ready, &mut inputs, projector, &mut watch);
-            states.expect("forward pass")
+            let last = self
+                .decoder
+                .hidden_states(&mut inputs, projector, &mut watch);
+            last.expect("forward pass")
         });
         (states, last)
     }
 
     /// Greedy continuation, one token a pass.
     pub fn greedy(&self, prompt: &[u32], tokens: usize) -> Vec<u32> {
-        let mut caches = self.caches();
-        let mut logits = self.logits(&mut caches, prompt, 0, 1);
+        let mut state = self.state();
+        let mut logits = self.logits(&mut state, prompt, 0, 1);
         let mut out = Vec::new();
         loop {
             let best = (0..logits.len())
@@ -176,13 +171,13 @@ impl Native {
             if out.len() == tokens {
                 return out;
             }
-            logits = self.logits(&mut caches, &[best as u32], prompt.len() + out.len() - 1, 1);
+            logits = self.logits(&mut state, &[best as u32], prompt.len() + out.len() - 1, 1);
         }
     }
 
     fn with_projector<T>(&self, run: impl FnOnce(&mut Projector<'_>) -> T) -> T {
         run(&mut Projector {
-            masking: &self.ready.masking,
+            ready: &self.ready,
             world: &mut *self.world.borrow_mut(),
             counters: &mut Counters::default(),
             glimpse: &mut GlimpseSlot::default(),

@@ -36,12 +36,12 @@ async fn digest(system: &System, ids: &[u32]) -> [u8; 32] {
 fn native_digest(ids: &[u32]) -> [u8; 32] {
     let native = Native::load(MODEL, WeightFormat::Int16, Scheme::DangerousPlaintext);
     let tokens = native.greedy(ids, TOKENS as usize);
-    let mut caches = native.caches();
+    let mut state = native.state();
     let mut hash = Sha256::new();
     let mut position = 0;
     let mut next = ids.to_vec();
     for token in tokens {
-        let logits = native.logits(&mut caches, &next, position, 1);
+        let logits = native.logits(&mut state, &next, position, 1);
         logits
             .iter()
             .for_each(|logit| hash.update(logit.to_le_bytes()));

@@ -28,7 +28,7 @@ fn logits_of_every_prompt_and_every_position() {
         let mut worst = 0f32;
         for prompt in golden(model).prompts {
             let name = format!("{}.logits_last", prompt.name);
-            let logits = native.logits(&mut native.caches(), &prompt.ids, 0, 1);
+            let logits = native.logits(&mut native.state(), &prompt.ids, 0, 1);
             worst = worst.max(assert_close(
                 &format!("{model} {name}"),
                 &logits,
@@ -36,7 +36,7 @@ fn logits_of_every_prompt_and_every_position() {
             ));
         }
         let ids = tensors.ids("p1.input_ids");
-        let logits = native.logits(&mut native.caches(), &ids, 0, ids.len());
+        let logits = native.logits(&mut native.state(), &ids, 0, ids.len());
         worst = worst.max(assert_close(
             &format!("{model} p1"),
             &logits,
@@ -69,7 +69,7 @@ fn evaluation_loss(format: WeightFormat) -> f64 {
     let mut losses = Vec::new();
     for passage in 0..eval.passages.len() {
         let ids = tensors.ids(&format!("eval{passage}.input_ids"));
-        let logits = native.logits(&mut native.caches(), &ids, 0, ids.len());
+        let logits = native.logits(&mut native.state(), &ids, 0, ids.len());
         let vocab = logits.len() / ids.len();
         for (row, next) in logits.chunks(vocab).zip(&ids[1..]) {
             let max = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
@@ -103,7 +103,7 @@ fn every_masking_gives_the_same_bits() {
     for model in ["tiny-llama", "tiny-mistral", "tiny-qwen2"] {
         let logits = |scheme| {
             let native = Native::load(model, WeightFormat::Int16, scheme);
-            let logits = native.logits(&mut native.caches(), &ids, 0, ids.len());
+            let logits = native.logits(&mut native.state(), &ids, 0, ids.len());
             logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         let plain = logits(PLAIN);

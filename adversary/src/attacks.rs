@@ -197,12 +197,11 @@ impl Scene<'_> {
 
     /// A finding about rows of a projection.
     fn finding(&self, attack: &'static str, projection: usize, found: Found) -> Finding {
-        let entry = &self.copy.manifest.projections[projection];
-        let is_layer = projection > 0 && projection + 1 < self.copy.manifest.projections.len();
+        let place = self.copy.manifest.projections[projection].place;
         Finding {
             attack,
-            place: self.copy.place(projection),
-            layer: is_layer.then_some(entry.layer),
+            place: place.to_string(),
+            layer: place.role.is_of_layers().then_some(place.layer),
             found,
         }
     }

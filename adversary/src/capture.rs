@@ -12,5 +12,5 @@ mod record;
 mod run;
 
 pub use files::{FORMAT, Facts, Label, Labels};
-pub use record::{Capture, HostRecord, Send};
+pub use record::{Capture, EMBEDDING, HostRecord, Send};
 pub use run::{Ask, Plan, capture};

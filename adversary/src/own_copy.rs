@@ -1,23 +1,23 @@
 //! The attacker's own copy of the model: a GPU host has the weights, and the payload's code is public.
 //!
-//! It computes, for tokens that the attacker tries, the rows that would enter each projection. Structural operations
-//! are the payload's; products are plain f32 over the same quantised weights, so rows agree with the payload's to
+//! It computes, for tokens that the attacker tries, the rows that would enter each projection. The decoder is the
+//! payload's; products are plain f32 over the same quantised weights, so rows agree with the payload's to
 //! about five digits, and exactly at the input of the first layer.
 
-use std::ops::Range;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use nalgebra::{DMatrix, DMatrixView};
 use talaria_arithmetic::exactness::{delta_bits, row_bits};
 use talaria_arithmetic::fixed_point::power_of_two;
 use talaria_guest::fixed_point::FixedRows;
-use talaria_guest::ops::{Rope, Rotation, rms_norm, rms_norm_heads, swiglu};
-use talaria_guest::projection::name;
+use talaria_guest::models::{Decoder, Input, Products, State};
+use talaria_guest::ops::rms_norm;
 use talaria_host_gpu::backend::BackendError;
 use talaria_host_gpu::weights::Model;
 use talaria_local::LocalError;
 use talaria_wire::digest::ModelDigest;
-use talaria_wire::manifest::{Manifest, Projection};
+use talaria_wire::manifest::{Manifest, Place, Projection, Role};
 
 use crate::error::AdversaryError;
 
@@ -34,25 +34,14 @@ pub struct OwnCopy {
     weights: Vec<DMatrix<f32>>,
     /// Largest sum of weight magnitudes in a column of a plane, of each projection.
     plane_l1: Vec<u64>,
-    rope: Rope,
+    decoder: Decoder,
 }
 
-/// Keys and values of the tokens before.
-#[derive(Clone, Default)]
+/// Tokens before the one in question.
+#[derive(Clone)]
 pub struct Prefix {
     len: usize,
-    /// For each layer: keys and values, each a column (kv,) a position.
-    layers: Vec<[Vec<f32>; 2]>,
-}
-
-/// What candidates for one position would bring.
-pub struct Step {
-    /// Rows entering qkv of layer 0, 1, ..: (hidden_size, candidates).
-    pub qkv_inputs: Vec<DMatrix<f32>>,
-    /// The residual stream after the last layer computed (hidden_size, candidates).
-    pub hidden: DMatrix<f32>,
-    /// For each layer computed: keys and values (kv, candidates).
-    caches: Vec<[DMatrix<f32>; 2]>,
+    state: State,
 }
 
 impl OwnCopy {
@@ -71,7 +60,7 @@ impl OwnCopy {
         }
         Ok(Self {
             digest: model.digest().map_err(device)?,
-            rope: Rope::new(&manifest.decoder.rope, manifest.decoder.head_dim as usize),
+            decoder: Decoder::new(&manifest),
             weights,
             plane_l1,
             manifest,
@@ -85,16 +74,12 @@ impl OwnCopy {
 
     /// Index of qkv of a layer.
     pub fn qkv(&self, layer: usize) -> usize {
-        1 + 4 * layer
+        self.index(Role::Qkv.of(layer as u32))
     }
 
-    /// `layer 3 qkv`, `embedding`.
-    pub fn place(&self, projection: usize) -> String {
-        self.manifest
-            .projections
-            .get(projection)
-            .map(name)
-            .unwrap_or_default()
+    fn index(&self, place: Place) -> usize {
+        let index = self.manifest.index_of(place);
+        index.expect("attacks and decoder ask for what the structure has")
     }
 
     /// Features of a row of a projection.
@@ -107,8 +92,11 @@ impl OwnCopy {
 
     /// Bits b_x of a row of a projection, sign included; none for the embedding.
     pub fn row_bits(&self, projection: usize) -> Option<u32> {
-        let l1 = self.plane_l1.get(projection).filter(|_| projection > 0)?;
-        row_bits(*l1)
+        let entry = self.manifest.projections.get(projection)?;
+        match entry.place {
+            Place::EMBEDDING => None,
+            _ => row_bits(*self.plane_l1.get(projection)?),
+        }
     }
 
     /// Delta of a projection under module-lwe.
@@ -118,7 +106,7 @@ impl OwnCopy {
 
     /// Embedding of every token (hidden_size, vocab).
     pub fn embeddings(&self) -> &DMatrix<f32> {
-        &self.weights[0]
+        &self.weights[self.index(Place::EMBEDDING)]
     }
 
     /// W^T (n,k) of a projection, dequantised.
@@ -128,7 +116,9 @@ impl OwnCopy {
 
     /// What every token sends to qkv of layer 0, which depends on nothing else (hidden_size, vocab).
     pub fn first_rows(&self) -> DMatrix<f32> {
-        self.normed(self.embeddings())
+        let x = self.embeddings();
+        let rows = rms_norm(x.as_slice(), x.nrows(), self.manifest.decoder.rms_norm_eps);
+        DMatrix::from_vec(x.nrows(), x.ncols(), rows)
     }
 
     /// Columns of `rows` (k,count) as the payload quantises rows of a projection: X, exactly.
@@ -137,137 +127,108 @@ impl OwnCopy {
         Some(fixed.ok()?.iter().map(<[i32]>::to_vec).collect())
     }
 
-    /// Computes `candidates` at the position after `prefix`, through the first `layers` layers.
-    pub fn step(&self, prefix: &Prefix, candidates: &[u32], layers: usize) -> Step {
-        let columns: Vec<usize> = candidates.iter().map(|t| *t as usize).collect();
-        let mut x = self.embeddings().select_columns(&columns);
-        let rotation = self.rope.rotation(prefix.len);
-        let mut step = Step {
-            qkv_inputs: vec![self.normed(&x)],
-            hidden: DMatrix::zeros(0, 0),
-            caches: Vec::new(),
-        };
-        for layer in 0..layers {
-            let at = self.qkv(layer);
-            // (hidden_size, c) -> (q + 2 kv, c) -> (q, c) -> (hidden_size, c)
-            let qkv = self.product(at, &step.qkv_inputs[layer]);
-            let (attended, cache) = self.attend(prefix, layer, &rotation, qkv);
-            x += self.product(at + 1, &attended);
-            // (hidden_size, c) -> (2 i, c) -> (i, c) -> (hidden_size, c)
-            let gate_up = self.product(at + 2, &self.normed(&x));
-            let width = self.manifest.decoder.intermediate_size as usize;
-            let product = swiglu(gate_up.as_slice(), width);
-            x += self.product(at + 3, &DMatrix::from_vec(width, x.ncols(), product));
-            step.caches.push(cache);
-            step.qkv_inputs.push(self.normed(&x));
+    /// No tokens.
+    pub fn begin(&self) -> Prefix {
+        Prefix {
+            len: 0,
+            state: self.decoder.state(),
         }
-        step.hidden = x;
-        step
     }
 
-    /// Appends candidate `chosen` of a step to the prefix. The step must have gone through as many layers as all
-    /// later ones will.
-    pub fn advance(&self, prefix: &mut Prefix, step: &Step, chosen: usize) {
-        prefix
-            .layers
-            .resize_with(step.caches.len(), Default::default);
-        for (layer, cache) in prefix.layers.iter_mut().zip(&step.caches) {
-            for (all, new) in layer.iter_mut().zip(cache) {
-                all.extend_from_slice(new.column(chosen).as_slice());
-            }
-        }
+    /// Rows that would enter qkv of a layer if one of `candidates` came after `prefix`: (hidden_size, candidates).
+    pub fn rows_at(&self, layer: usize, prefix: &Prefix, candidates: &[u32]) -> DMatrix<f32> {
+        let mut states = vec![prefix.state.clone(); candidates.len()];
+        let tokens = candidates.chunks(1);
+        let mut inputs: Vec<Input<'_>> = tokens
+            .zip(&mut states)
+            .map(|(tokens, state)| prefix.input(tokens, state, 0))
+            .collect();
+        let place = Role::Qkv.of(layer as u32);
+        let mut products = UpTo { copy: self, place };
+        let ran = self
+            .decoder
+            .hidden_states(&mut inputs, &mut products, &mut |_, _| {});
+        ran.expect_err("every pass comes to qkv of each layer")
+    }
+
+    /// Appends a token to the prefix: logits (vocab,) of what comes next.
+    pub fn advance(&self, prefix: &mut Prefix, token: u32) -> Vec<f32> {
+        let mut state = prefix.state.clone();
+        let input = prefix.input(std::slice::from_ref(&token), &mut state, 1);
+        let Ok(logits) = self.decoder.forward(&mut [input], &mut Plain(self));
+        prefix.state = state;
         prefix.len += 1;
+        logits
     }
 
-    /// Logits (vocab, c) of hidden states after the last layer (hidden_size, c).
-    pub fn logits(&self, hidden: &DMatrix<f32>) -> DMatrix<f32> {
-        self.product(self.weights.len() - 1, &self.normed(hidden))
-    }
-
-    fn normed(&self, x: &DMatrix<f32>) -> DMatrix<f32> {
-        let rows = rms_norm(x.as_slice(), x.nrows(), self.manifest.decoder.rms_norm_eps);
-        DMatrix::from_vec(x.nrows(), x.ncols(), rows)
-    }
-
-    fn product(&self, projection: usize, x: &DMatrix<f32>) -> DMatrix<f32> {
-        let mut y = &self.weights[projection] * x;
-        let bias = &self.manifest.projections[projection].bias;
+    /// y (rows,n) of x (rows,k).
+    fn product(&self, place: Place, x: &[f32]) -> Vec<f32> {
+        let index = self.index(place);
+        let (weights, bias) = (&self.weights[index], &self.manifest.projections[index].bias);
+        let k = weights.ncols();
+        let mut y = weights * DMatrixView::from_slice(x, k, x.len() / k);
         if !bias.is_empty() {
             for mut column in y.column_iter_mut() {
                 column.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
             }
         }
-        y
+        y.data.into()
     }
 
-    /// Attention of each candidate over the prefix and itself; its key and value.
-    fn attend(
-        &self,
-        prefix: &Prefix,
-        layer: usize,
-        rotation: &Rotation,
-        qkv: DMatrix<f32>,
-    ) -> (DMatrix<f32>, [DMatrix<f32>; 2]) {
-        let d = &self.manifest.decoder;
-        let (q_size, kv_size) = (d.q_size() as usize, d.kv_size() as usize);
-        let extras = &self.manifest.layers[layer];
-        let mut queries = qkv.rows(0, q_size).into_owned();
-        let mut keys = qkv.rows(q_size, kv_size).into_owned();
-        let values = qkv.rows(q_size + kv_size, kv_size).into_owned();
-        for (rows, gain) in [(&mut queries, &extras.q_norm), (&mut keys, &extras.k_norm)] {
-            rms_norm_heads(rows.as_mut_slice(), gain, d.rms_norm_eps);
-            for mut column in rows.column_iter_mut() {
-                rotation.apply(column.as_mut_slice());
-            }
-        }
-        let seen = match extras.sliding_window {
-            Some(window) => (prefix.len + 1).saturating_sub(window as usize)..prefix.len,
-            None => 0..prefix.len,
-        };
-        let no_cache = [Vec::new(), Vec::new()];
-        let [old_keys, old_values] = prefix.layers.get(layer).unwrap_or(&no_cache);
-        let old = |all: &[f32]| all[seen.start * kv_size..seen.end * kv_size].to_vec();
-        let old_keys = DMatrix::from_vec(kv_size, seen.len(), old(old_keys));
-        let old_values = DMatrix::from_vec(kv_size, seen.len(), old(old_values));
-        let mut out = DMatrix::zeros(q_size, queries.ncols());
-        let head_dim = d.head_dim as usize;
-        let group = (d.num_attention_heads / d.num_key_value_heads) as usize;
-        for head in 0..d.num_attention_heads as usize {
-            let of = |head: usize| head * head_dim..(head + 1) * head_dim;
-            let (q, kv) = (of(head), of(head / group));
-            let attended = attend_head(
-                rows(&queries, &q),
-                [rows(&old_keys, &kv), rows(&old_values, &kv)],
-                [rows(&keys, &kv), rows(&values, &kv)],
-            );
-            out.rows_mut(q.start, head_dim).copy_from(&attended);
-        }
-        (out, [keys, values])
+    /// Rows of the embedding table (tokens,hidden).
+    fn table(&self, tokens: &[u32]) -> Vec<f32> {
+        let columns: Vec<usize> = tokens.iter().map(|token| *token as usize).collect();
+        self.embeddings().select_columns(&columns).data.into()
     }
 }
 
-fn rows<'m>(matrix: &'m DMatrix<f32>, range: &Range<usize>) -> Rows<'m> {
-    matrix.rows(range.start, range.len())
+impl Prefix {
+    fn input<'a>(&self, tokens: &'a [u32], state: &'a mut State, logits: usize) -> Input<'a> {
+        Input {
+            tokens,
+            position: self.len,
+            state,
+            logits,
+        }
+    }
 }
 
-/// Some rows of a matrix.
-type Rows<'m> = DMatrixView<'m, f32, nalgebra::U1, nalgebra::Dyn>;
+/// Products as they are.
+struct Plain<'c>(&'c OwnCopy);
 
-/// One head: queries (d,c) over old keys and values (d,t) and the candidate's own (d,c): (d,c).
-fn attend_head(q: Rows<'_>, old: [Rows<'_>; 2], own: [Rows<'_>; 2]) -> DMatrix<f32> {
-    let scale = 1.0 / (q.nrows() as f32).sqrt();
-    let mut scores = old[0].transpose() * q * scale;
-    let mut out = DMatrix::zeros(q.nrows(), q.ncols());
-    for (c, mut scores) in scores.column_iter_mut().enumerate() {
-        let own_score = q.column(c).dot(&own[0].column(c)) * scale;
-        let max = scores.iter().fold(own_score, |m, s| m.max(*s));
-        scores.apply(|s| *s = (*s - max).exp());
-        let own_weight = (own_score - max).exp();
-        let sum = scores.sum() + own_weight;
-        let mixed = old[1] * &scores + own[1].column(c) * own_weight;
-        out.column_mut(c).copy_from(&(mixed / sum));
+impl Products for Plain<'_> {
+    type Error = Infallible;
+
+    fn project(&mut self, place: Place, x: &[f32]) -> Result<Vec<f32>, Infallible> {
+        Ok(self.0.product(place, x))
     }
-    out
+
+    fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Infallible> {
+        Ok(self.0.table(tokens))
+    }
+}
+
+/// Products up to a place: what would enter it ends the pass.
+struct UpTo<'c> {
+    copy: &'c OwnCopy,
+    place: Place,
+}
+
+impl Products for UpTo<'_> {
+    /// (k, rows)
+    type Error = DMatrix<f32>;
+
+    fn project(&mut self, place: Place, x: &[f32]) -> Result<Vec<f32>, DMatrix<f32>> {
+        if place == self.place {
+            let k = self.copy.features(self.copy.index(place));
+            return Err(DMatrix::from_column_slice(k, x.len() / k, x));
+        }
+        Ok(self.copy.product(place, x))
+    }
+
+    fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, DMatrix<f32>> {
+        Ok(self.copy.table(tokens))
+    }
 }
 
 /// W^T (n,k) of a projection and its largest sum of magnitudes in a column of a plane.

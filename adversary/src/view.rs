@@ -10,7 +10,7 @@ use talaria_arithmetic::residue::{self, signed_crt};
 use talaria_arithmetic::{P1, P2, PRIMES};
 use talaria_host_cvm::Masking;
 
-use crate::capture::{Capture, HostRecord, Send};
+use crate::capture::{Capture, EMBEDDING, HostRecord, Send};
 use crate::metrics::score::{Request, Truth};
 
 /// Rows of one projection, in the order of tokens.
@@ -264,12 +264,12 @@ fn passes(sends: &[Send], begins: &[usize]) -> Vec<Pass> {
     for (i, send) in sends
         .iter()
         .enumerate()
-        .filter(|(_, send)| send.projection == 0)
+        .filter(|(_, send)| send.projection == EMBEDDING)
     {
         let begin = row;
         row += send.rows;
         let request = begins.partition_point(|begin| *begin <= i) - 1;
-        let goes_on = i > 0 && sends[i - 1].projection == 0;
+        let goes_on = i > 0 && sends[i - 1].projection == EMBEDDING;
         match passes.last_mut() {
             Some(pass) if goes_on && pass.request == request => pass.rows.end = row,
             _ => passes.push(Pass {

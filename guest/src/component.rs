@@ -11,7 +11,7 @@ use crate::{
     engine::{Engine, StepError},
     mask::{self, Batch, MaskedRows, Shipment},
     ops::Heads,
-    rehearsal::{Attention, Part, Rehearsal, Shape},
+    rehearsal::{Attention, Part, Rehearsal},
     setup::{Ingest, Options, Ready, Scheme},
     world::{HostFailure, World},
 };
@@ -24,7 +24,11 @@ use bindings::{
     wasi::random::random,
 };
 use std::{cell::RefCell, rc::Rc};
-use talaria_wire::channel::message::{Event, Request};
+use talaria_wire::{
+    channel::message::{Event, Request},
+    manifest::WeightFormat,
+    shape::MatrixShape,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 #[allow(
@@ -60,7 +64,7 @@ impl World for Imports {
         let result = weighted::project(
             rows.projection(),
             rows.rows(),
-            rows.planes_apart(),
+            rows.planes().are_apart(),
             &shipments,
         );
         for shipment in shipments {
@@ -423,13 +427,13 @@ impl rehearsal_export::Guest for Payload {
         matrix: rehearsal_export::Matrix,
         rows: u32,
     ) -> Result<(), String> {
-        let shape = Shape {
-            k: matrix.k,
-            n: matrix.n,
-            planes: matrix.planes,
-            rows,
+        let format = WeightFormat::of_planes(matrix.planes);
+        let shape = MatrixShape {
+            k: matrix.k as usize,
+            n: matrix.n as usize,
+            format: format.ok_or_else(|| format!("weights of {} planes", matrix.planes))?,
         };
-        let rehearsal = Rehearsal::new(masking.into(), remo_rank, shape, &mut Imports)?;
+        let rehearsal = Rehearsal::new(masking.into(), remo_rank, shape, rows, &mut Imports)?;
         REHEARSAL.set(Some(rehearsal));
         Ok(())
     }

@@ -10,7 +10,6 @@ use crate::{
     glimpse::GlimpseSlot,
     mask::{ModuleLwe, PublicRowsError},
     models::{Decoder, Input},
-    ops::{Heads, KvCache},
     projection::{ProjectError, Projection, Projector},
     sampling::Sampler,
     session::Session,
@@ -126,7 +125,7 @@ impl Engine {
             false => None,
         };
         Ok(Self {
-            decoder: Decoder::new(&ready.manifest.decoder),
+            decoder: Decoder::new(&ready.manifest),
             template: ChatTemplate::from_files(files).map_err(|e| e.to_string())?,
             tokenizer,
             sessions: BTreeMap::new(),
@@ -168,17 +167,17 @@ impl Engine {
                 context,
             });
         }
-        let cache_bytes = self.reserve(ids.len() + remaining as usize)?;
+        let state_bytes = self.reserve(ids.len() + remaining as usize)?;
         let vocab = self.ready.manifest.decoder.vocab_size;
         let sampler = Sampler::new(request.sampling, fresh_number(world), &ids, vocab)
             .map_err(|e| invalid(&e))?;
         let stops = StopStrings::new(&stop).map_err(|e| invalid(&e))?;
         let eos = &self.ready.manifest.generation.eos_token_ids;
         let session = Session {
-            caches: self.decoder.caches(&self.ready),
+            state: self.decoder.state(),
             position: 0,
             pending: ids.clone(),
-            cache_bytes,
+            state_bytes,
             sampler,
             text: self.tokenizer.clone().map(|tokenizer| {
                 let stream = tokenizer.stream(true);
@@ -247,16 +246,13 @@ impl Engine {
         }
     }
 
-    /// Bytes of cache for so many positions, if there is room.
+    /// Bytes of a state of so many positions, if there is room.
     fn reserve(&self, positions: usize) -> Result<u64, OpenError> {
-        let manifest = &self.ready.manifest;
-        let heads = Heads::from(&manifest.decoder);
-        let per_layer = KvCache::bytes_for(heads, positions) as u64;
-        let needed = per_layer * manifest.layers.len() as u64;
+        let needed = self.decoder.state_bytes(positions);
         let used: u64 = self
             .sessions
             .values()
-            .map(|session| session.cache_bytes)
+            .map(|session| session.state_bytes)
             .sum();
         let free = CACHE_BUDGET.saturating_sub(used);
         if needed > free {
@@ -309,7 +305,7 @@ impl Engine {
         let ready = self.ready.clone();
         let vocab = ready.manifest.decoder.vocab_size as usize;
         let mut projector = Projector {
-            masking: &ready.masking,
+            ready: &ready,
             world,
             counters: &mut self.counters,
             glimpse: &mut self.glimpse,
@@ -323,7 +319,7 @@ impl Engine {
                     Some(Input {
                         tokens: &session.pending[..rows],
                         position: session.position,
-                        caches: &mut session.caches,
+                        state: &mut session.state,
                         logits: usize::from(rows == session.pending.len()),
                     })
                 })
@@ -331,7 +327,7 @@ impl Engine {
             if inputs.is_empty() {
                 return Ok(Vec::new());
             }
-            Zeroizing::new(self.decoder.forward(&ready, &mut inputs, &mut projector)?)
+            Zeroizing::new(self.decoder.forward(&mut inputs, &mut projector)?)
         };
         let mut rows_of_logits = logits.chunks_exact_mut(vocab);
         let mut events = Vec::new();

@@ -21,6 +21,7 @@ use rand_chacha::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, rc::Rc, sync::OnceLock};
 use talaria_wire::channel::message::{Message, Prompt, Request, Sampling};
+use talaria_wire::manifest::WeightFormat;
 
 /// Hosts that multiply honestly until the model is set up, and then answer with anything, mostly of the right length.
 struct Hosts {
@@ -81,7 +82,7 @@ impl World for Hosts {
                 message: "no".into(),
             });
         }
-        let planes = if rows.planes_apart() { 2 } else { 1 };
+        let planes = rows.planes().parts(WeightFormat::Int16);
         let right = rows.rows() as usize * 2 * planes * self.shape(rows.projection()).1;
         let hosts = match self.below(4) {
             0 => self.below(4),

@@ -29,6 +29,7 @@ use crate::{
 };
 use scheme::MaskingScheme;
 use talaria_arithmetic::{PRIMES, lanes};
+use talaria_wire::shape::Planes;
 use zeroize::Zeroizing;
 
 pub use minting::{Batch, MintingError};
@@ -48,7 +49,7 @@ pub enum Shipment {
 pub struct MaskedRows {
     projection: u32,
     rows: u32,
-    planes_apart: bool,
+    planes: Planes,
     shipments: Vec<Shipment>,
 }
 
@@ -63,9 +64,9 @@ impl MaskedRows {
         self.rows
     }
 
-    /// Whether every plane of the weights is multiplied by itself.
-    pub fn planes_apart(&self) -> bool {
-        self.planes_apart
+    /// What the product does with the planes of the weights.
+    pub fn planes(&self) -> Planes {
+        self.planes
     }
 
     /// One for each host.
@@ -110,9 +111,9 @@ impl Chosen {
         options.scheme.with(options).map(Self)
     }
 
-    /// Whether products are asked for plane by plane.
-    pub fn planes_apart(&self) -> bool {
-        self.0.planes_apart()
+    /// How products are asked for.
+    pub fn planes(&self) -> Planes {
+        self.0.planes()
     }
 
     /// Takes from the hosts what the scheme needs of them and tries every projection on every host.
@@ -168,7 +169,7 @@ impl Masking {
         let rows = MaskedRows {
             projection: projection.index,
             rows: x.rows() as u32,
-            planes_apart: self.0.planes_apart(),
+            planes: self.0.planes(),
             shipments,
         };
         Ok(Masked { rows, corrections })

@@ -1,8 +1,174 @@
 //! Structural decoding: everything of a forward pass that needs no weights.
 //!
-//! Families differ in what the manifest says (biases, q/k norms, rope scaling, windows), so one decoder
-//! serves them all.
+//! One file for each structure that the manifest can name. Families of one structure differ in what else the manifest
+//! says (biases, q/k norms, rope scaling, windows). A decoder sees products with weights as [`Products`] only: the
+//! payload's go out masked, the adversary lab's are plain.
 
-mod decoder;
+mod pre_norm;
 
-pub use decoder::{Caches, Decoder, Input};
+use crate::ops::KvCache;
+use pre_norm::PreNorm;
+use talaria_wire::manifest::{Manifest, Place, Structure};
+
+/// Products with a model's weights.
+pub trait Products {
+    /// Why one cannot be had.
+    type Error;
+
+    /// y (rows,n) of x (rows,k), bias included. The structure has such a projection.
+    fn project(&mut self, place: Place, x: &[f32]) -> Result<Vec<f32>, Self::Error>;
+
+    /// Rows of the embedding table (tokens,hidden).
+    fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Self::Error>;
+}
+
+/// What a decoder keeps of the positions that a session has behind it.
+#[derive(Clone)]
+pub struct State {
+    /// Keys and values of each layer.
+    caches: Vec<KvCache>,
+}
+
+/// Consecutive rows of one session in a forward pass.
+pub struct Input<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// Position of the first.
+    pub position: usize,
+    /// Of the positions before.
+    pub state: &'a mut State,
+    /// How many of the last rows need logits.
+    pub logits: usize,
+}
+
+/// The decoder of one model, by the structure that its manifest names.
+pub enum Decoder {
+    /// [`Structure::PreNorm`].
+    PreNorm(PreNorm),
+}
+
+impl Decoder {
+    /// Of a valid manifest.
+    pub fn new(manifest: &Manifest) -> Self {
+        match manifest.structure {
+            Structure::PreNorm => Self::PreNorm(PreNorm::new(manifest)),
+        }
+    }
+
+    /// Of a session that has nothing behind it.
+    pub fn state(&self) -> State {
+        match self {
+            Self::PreNorm(decoder) => decoder.state(),
+        }
+    }
+
+    /// Bytes that a session's state may come to by so many positions.
+    pub fn state_bytes(&self, positions: usize) -> u64 {
+        match self {
+            Self::PreNorm(decoder) => decoder.state_bytes(positions),
+        }
+    }
+
+    /// One forward pass over rows of any number of sessions: logits (sum of `logits`, vocab), in order.
+    ///
+    /// No row's result depends on which other rows are in the pass.
+    pub fn forward<P: Products>(
+        &self,
+        inputs: &mut [Input<'_>],
+        products: &mut P,
+    ) -> Result<Vec<f32>, P::Error> {
+        match self {
+            Self::PreNorm(decoder) => decoder.forward(inputs, products),
+        }
+    }
+
+    /// The residual stream after the final norm, without its gain (rows,h). `watch` sees the stream
+    /// before the first layer (0) and after each.
+    pub fn hidden_states<P: Products>(
+        &self,
+        inputs: &mut [Input<'_>],
+        products: &mut P,
+        watch: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Vec<f32>, P::Error> {
+        match self {
+            Self::PreNorm(decoder) => decoder.hidden_states(inputs, products, watch),
+        }
+    }
+}
+
+/// Of the rows (rows,h) of a pass those whose logits are wanted.
+fn wanted_rows(inputs: &[Input<'_>], rows: &[f32], h: usize) -> Vec<f32> {
+    let mut wanted = Vec::new();
+    let mut end = 0;
+    for input in inputs {
+        end += input.tokens.len();
+        wanted.extend_from_slice(&rows[(end - input.logits) * h..end * h]);
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use std::convert::Infallible;
+
+    /// Products of zeros, and which were asked for.
+    struct Zeros<'m> {
+        manifest: &'m Manifest,
+        asked: Vec<(Place, u32, u32)>,
+        rows: usize,
+    }
+
+    impl Products for Zeros<'_> {
+        type Error = Infallible;
+
+        fn project(&mut self, place: Place, x: &[f32]) -> Result<Vec<f32>, Infallible> {
+            let index = self.manifest.index_of(place).unwrap();
+            let n = self.manifest.projections[index].n;
+            let rows = if place == Place::LM_HEAD {
+                1
+            } else {
+                self.rows
+            };
+            self.asked.push((place, (x.len() / rows) as u32, n));
+            Ok(vec![0.0; rows * n as usize])
+        }
+
+        fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Infallible> {
+            self.rows = tokens.len();
+            let d = &self.manifest.decoder;
+            let place = Place::EMBEDDING;
+            self.asked.push((place, d.vocab_size, d.hidden_size));
+            Ok(vec![0.0; tokens.len() * d.hidden_size as usize])
+        }
+    }
+
+    /// A host sees the same calls whatever the tokens are, and they are what the manifest lists.
+    #[test]
+    fn every_decoder_asks_for_each_projection_of_its_structure_once_and_in_order() {
+        for structure in Structure::ALL {
+            let manifest = Manifest {
+                structure,
+                ..testing::manifest()
+            };
+            let decoder = Decoder::new(&manifest);
+            let mut state = decoder.state();
+            let mut products = Zeros {
+                manifest: &manifest,
+                asked: Vec::new(),
+                rows: 0,
+            };
+            let input = Input {
+                tokens: &[3, 1, 4],
+                position: 0,
+                state: &mut state,
+                logits: 1,
+            };
+            let Ok(logits) = decoder.forward(&mut [input], &mut products);
+            assert_eq!(logits.len(), manifest.decoder.vocab_size as usize);
+            let expected = structure.shapes(&manifest.decoder, manifest.layers.len());
+            assert_eq!(products.asked, expected);
+        }
+    }
+}

@@ -5,12 +5,14 @@ use crate::{
     counters::Counters,
     fixed_point::{FixedRows, NotFinite},
     glimpse::GlimpseSlot,
-    mask::{Masking, NoMasks},
+    mask::NoMasks,
+    models::Products,
+    setup::Ready,
     world::{HostFailure, World},
 };
 use serde::{Deserialize, Serialize};
 use talaria_arithmetic::{exactness::delta_bits, fixed_point::power_of_two};
-use talaria_wire::manifest::{self, Role};
+use talaria_wire::manifest::{self, Place};
 
 /// One projection `y (rows,n) = x (rows,k) @ W`.
 pub struct Projection {
@@ -43,13 +45,13 @@ impl Projection {
     pub fn new(index: u32, entry: &manifest::Projection, measured: Measured) -> Self {
         Self {
             index,
-            name: name(entry),
+            name: entry.place.to_string(),
             k: entry.k as usize,
             n: entry.n as usize,
             outputs: measured.check.outputs(),
             row_bits: measured.row_bits,
             plane_l1: measured.plane_l1,
-            is_embedding: entry.role == Role::Embedding,
+            is_embedding: entry.place == Place::EMBEDDING,
             column_scales: entry
                 .exponents
                 .iter()
@@ -77,19 +79,6 @@ pub struct Measured {
     pub plane_l1: u64,
 }
 
-/// `layer 3 qkv`, `embedding`, `lm_head`.
-pub fn name(entry: &manifest::Projection) -> String {
-    let role = match entry.role {
-        Role::Embedding => return "embedding".into(),
-        Role::LmHead => return "lm_head".into(),
-        Role::Qkv => "qkv",
-        Role::O => "o",
-        Role::GateUp => "gate_up",
-        Role::Down => "down",
-    };
-    format!("layer {} {role}", entry.layer)
-}
-
 /// Why a product could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
@@ -112,8 +101,8 @@ const CALL_RESIDUES: usize = 4 << 20;
 
 /// Sends rows out masked and brings products back checked.
 pub struct Projector<'a> {
-    /// The scheme.
-    pub masking: &'a Masking,
+    /// The model and its masking.
+    pub ready: &'a Ready,
     /// The imports.
     pub world: &'a mut dyn World,
     /// What was done.
@@ -122,30 +111,26 @@ pub struct Projector<'a> {
     pub glimpse: &'a mut GlimpseSlot,
 }
 
-impl Projector<'_> {
-    /// y (rows,n) of x (rows,k).
-    pub fn project(
-        &mut self,
-        projection: &Projection,
-        x: &[f32],
-    ) -> Result<Vec<f32>, ProjectError> {
+impl Products for Projector<'_> {
+    type Error = ProjectError;
+
+    fn project(&mut self, place: Place, x: &[f32]) -> Result<Vec<f32>, ProjectError> {
+        let projection = self.ready.projection(place);
         let k = projection.k;
         self.in_calls(projection, x.len() / k, |rows| {
             FixedRows::quantise(&x[rows.start * k..rows.end * k], k, projection.row_bits)
         })
     }
 
-    /// Rows of the embedding table (tokens,hidden).
-    pub fn embed(
-        &mut self,
-        embedding: &Projection,
-        tokens: &[u32],
-    ) -> Result<Vec<f32>, ProjectError> {
+    fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, ProjectError> {
+        let embedding = self.ready.projection(Place::EMBEDDING);
         self.in_calls(embedding, tokens.len(), |rows| {
             Ok(FixedRows::one_hot(&tokens[rows], embedding.k))
         })
     }
+}
 
+impl Projector<'_> {
     fn in_calls(
         &mut self,
         projection: &Projection,
@@ -163,17 +148,17 @@ impl Projector<'_> {
 
     /// 1 mask, 2 send, 3 check, 4 unmask, 5 back to floats.
     fn call(&mut self, projection: &Projection, x: &FixedRows) -> Result<Vec<f32>, ProjectError> {
-        let masked = self.masking.mask(projection, x, self.world)?;
+        let masking = &self.ready.masking;
+        let masked = masking.mask(projection, x, self.world)?;
         self.glimpse.look(projection, x, masked.rows());
         self.counters.projections += 1;
         self.counters.rows += x.rows() as u64;
         let answers = self.world.project(masked.rows())?;
-        let checked = self
-            .masking
+        let checked = masking
             .check(projection, x, &masked, answers)
             .inspect_err(|_| self.world.quarantine(projection.index))?;
         self.counters.checks += 1;
-        let products = self.masking.unmask(projection, masked, checked);
+        let products = masking.unmask(projection, masked, checked);
         Ok(x.dequantise(&products, &projection.column_scales, &projection.bias))
     }
 }

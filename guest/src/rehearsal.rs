@@ -14,7 +14,10 @@ use crate::{
     world::{HostFailure, World, fresh_seed},
 };
 use talaria_arithmetic::{exactness::MIN_ROW_BITS, module_lwe::Parameters};
-use talaria_wire::manifest::{self, Role};
+use talaria_wire::{
+    manifest::{self, Place},
+    shape::{MatrixShape, Planes},
+};
 use zeroize::Zeroizing;
 
 /// A part of a projection call.
@@ -28,21 +31,8 @@ pub enum Part {
     Unmask,
 }
 
-/// A made-up weight matrix and rows.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Input features.
-    pub k: u32,
-    /// Outputs.
-    pub n: u32,
-    /// int8 planes of a weight.
-    pub planes: u32,
-    /// Rows of the call.
-    pub rows: u32,
-}
-
 /// Largest dimension that is made up.
-const MAX_DIMENSION: u32 = 1 << 20;
+const MAX_DIMENSION: usize = 1 << 20;
 
 /// Everything made up.
 pub struct Rehearsal {
@@ -54,19 +44,19 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Makes rows up, and what the scheme needs of set-up.
+    /// Makes a weight matrix and rows up, and what the scheme needs of set-up.
     pub fn new(
         scheme: Scheme,
         remo_rank: f32,
-        shape: Shape,
+        shape: MatrixShape,
+        rows: u32,
         world: &mut dyn World,
     ) -> Result<Self, String> {
         let fits = (1..=MAX_DIMENSION).contains(&shape.k)
             && (1..=MAX_DIMENSION).contains(&shape.n)
-            && (1..=2).contains(&shape.planes)
-            && (1..=MAX_BATCH_ROWS).contains(&shape.rows);
+            && (1..=MAX_BATCH_ROWS).contains(&rows);
         if !fits {
-            return Err(format!("no rehearsal with {shape:?}"));
+            return Err(format!("no rehearsal with {rows} rows for {shape:?}"));
         }
         let options = Options {
             scheme,
@@ -76,13 +66,14 @@ impl Rehearsal {
             expected_digest: None,
             max_batch_rows: MAX_BATCH_ROWS,
         };
+        let rows = rows as usize;
         let chosen = Chosen::new(&options)?;
-        let projection = projection(chosen.planes_apart(), shape, world);
+        let projection = projection(chosen.planes(), shape, world);
         let masking = chosen.made_up(&projection);
-        let x = vec![1; shape.rows as usize * projection.k];
+        let x = vec![1; rows * projection.k];
         let x = FixedRows::from_integers(x, projection.k);
         let masked = mask(&masking, &projection, &x, world)?;
-        let answer = vec![0; shape.rows as usize * 2 * projection.outputs];
+        let answer = vec![0; rows * 2 * projection.outputs];
         Ok(Self {
             answers: vec![answer; masking.hosts()],
             masking,
@@ -118,21 +109,20 @@ impl Rehearsal {
 }
 
 /// With check vectors of zero weights.
-fn projection(planes_apart: bool, shape: Shape, world: &mut dyn World) -> Projection {
-    let outputs = shape.n * if planes_apart { shape.planes } else { 1 };
-    let fold = Fold::new(&fresh_seed(world), shape.k as usize, outputs as usize);
+fn projection(planes: Planes, shape: MatrixShape, world: &mut dyn World) -> Projection {
+    let outputs = shape.outputs(planes);
+    let fold = Fold::new(&fresh_seed(world), shape.k, outputs);
     let entry = manifest::Projection {
-        role: Role::LmHead,
-        layer: 0,
-        k: shape.k,
-        n: shape.n,
-        exponents: vec![0; shape.n as usize],
+        place: Place::LM_HEAD,
+        k: shape.k as u32,
+        n: shape.n as u32,
+        exponents: vec![0; shape.n],
         bias: Vec::new(),
     };
     let measured = Measured {
         check: fold.finish().0,
         row_bits: MIN_ROW_BITS,
-        plane_l1: u64::from(shape.k),
+        plane_l1: shape.k as u64,
     };
     Projection::new(0, &entry, measured)
 }
@@ -180,24 +170,26 @@ impl World for MadeUp<'_> {
 mod tests {
     use super::*;
     use crate::testing::TestWorld;
+    use talaria_wire::manifest::WeightFormat;
 
     #[test]
     fn every_part_of_every_scheme_runs_and_sends_nothing() {
-        let shape = Shape {
+        let shape = MatrixShape {
             k: 40,
             n: 7,
-            planes: 2,
-            rows: 3,
+            format: WeightFormat::Int16,
         };
         let mut world = TestWorld::new();
         for scheme in Scheme::ALL {
-            let rehearsal = Rehearsal::new(scheme, 0.5, shape, &mut world).unwrap();
+            let rehearsal = Rehearsal::new(scheme, 0.5, shape, 3, &mut world).unwrap();
             for part in [Part::Mask, Part::Check, Part::Unmask] {
                 rehearsal.run(part, &mut world).unwrap();
             }
         }
         assert!(world.seen.is_empty() && world.supply.is_empty());
-        let bad = Shape { rows: 0, ..shape };
-        assert!(Rehearsal::new(Scheme::Shares, 0.5, bad, &mut world).is_err());
+        let none = MatrixShape { k: 0, ..shape };
+        for (shape, rows) in [(shape, 0), (shape, u32::MAX), (none, 3)] {
+            assert!(Rehearsal::new(Scheme::Shares, 0.5, shape, rows, &mut world).is_err());
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     logprobs::logprobs,
-    models::Caches,
+    models::State,
     sampling::{Sampler, SamplingError},
     stop::StopStrings,
     tokenizer::{TextStream, Tokenizer},
@@ -14,14 +14,14 @@ use zeroize::Zeroizing;
 
 /// A session between two steps.
 pub struct Session {
-    /// Keys and values of all positions processed.
-    pub caches: Caches,
+    /// Of all positions processed.
+    pub state: State,
     /// Positions processed.
     pub position: usize,
     /// Tokens to process next: what is left of the prompt, or the token sampled last.
     pub pending: Zeroizing<Vec<u32>>,
-    /// Bytes of cache that the session may come to need.
-    pub cache_bytes: u64,
+    /// Bytes that the state may come to need.
+    pub state_bytes: u64,
     pub(crate) sampler: Sampler,
     /// None if the model came without a tokenizer.
     pub(crate) text: Option<(Rc<Tokenizer>, TextStream)>,

@@ -7,14 +7,16 @@
 use crate::{
     check::Fold,
     mask::{Chosen, Masking, MaskingError},
-    projection::{Measured, Projection, name},
+    projection::{Measured, Projection},
     world::{World, fresh_seed},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use talaria_arithmetic::exactness::{self, MIN_ROW_BITS};
 use talaria_wire::{
     digest::{ModelDigest, ModelHasher},
-    manifest::{Manifest, ManifestError, Role},
+    manifest::{self, Manifest, ManifestError, Place},
+    shape::Planes,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -97,7 +99,7 @@ pub struct Ingest {
     hasher: ModelHasher,
     received: u64,
     /// Position in canonical order.
-    at: Place,
+    at: Position,
     /// The column that is coming, (k,), partly filled.
     column: Vec<u8>,
     fold: Fold,
@@ -107,7 +109,7 @@ pub struct Ingest {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct Position {
     projection: usize,
     plane: usize,
     column: usize,
@@ -137,7 +139,7 @@ impl Ingest {
             options,
             masking,
             received: 0,
-            at: Place::default(),
+            at: Position::default(),
             fold,
             done: Vec::new(),
             keys,
@@ -174,13 +176,16 @@ impl Ingest {
     fn column_done(&mut self, column: &[u8]) -> Result<(), SetupError> {
         let planes = self.manifest.weights.planes();
         let n = self.manifest.projections[self.at.projection].n as usize;
-        if self.masking.planes_apart() {
-            let output = self.at.plane * n + self.at.column;
-            self.fold.column(output, 1, column);
-        } else {
-            // W = 256 * hi + lo, or the single plane.
-            let factor = if self.at.plane + 1 < planes { 256 } else { 1 };
-            self.fold.column(self.at.column, factor, column);
+        match self.masking.planes() {
+            Planes::Apart => {
+                let output = self.at.plane * n + self.at.column;
+                self.fold.column(output, 1, column);
+            }
+            Planes::Joined => {
+                // W = 256 * hi + lo, or the single plane.
+                let factor = if self.at.plane + 1 < planes { 256 } else { 1 };
+                self.fold.column(self.at.column, factor, column);
+            }
         }
         self.at.column += 1;
         if self.at.column == n {
@@ -194,9 +199,9 @@ impl Ingest {
 
     fn matrix_done(&mut self) -> Result<(), SetupError> {
         let entry = &self.manifest.projections[self.at.projection];
-        self.at = Place {
+        self.at = Position {
             projection: self.at.projection + 1,
-            ..Place::default()
+            ..Position::default()
         };
         let next = fold(
             &self.masking,
@@ -205,15 +210,15 @@ impl Ingest {
             &self.keys,
         );
         let (check, l1) = core::mem::replace(&mut self.fold, next).finish();
-        let bits = match entry.role {
+        let bits = match entry.place {
             // One-hot rows: X is 0 or 1.
-            Role::Embedding => Some(2).filter(|_| exactness::one_hot_fits(l1)),
+            Place::EMBEDDING => Some(2).filter(|_| exactness::one_hot_fits(l1)),
             _ => exactness::row_bits(l1),
         };
         self.done.push(Measured {
             check,
             row_bits: bits.ok_or_else(|| SetupError::TooWide {
-                name: name(entry),
+                name: entry.place.to_string(),
                 l1,
             })?,
             plane_l1: l1,
@@ -260,19 +265,16 @@ fn fold(
 ) -> Fold {
     match manifest.projections.get(projection) {
         Some(entry) => {
-            let outputs = outputs(masking, manifest, entry.n);
+            let outputs = outputs(masking, manifest, entry);
             Fold::new(&keys[projection], entry.k as usize, outputs)
         }
         None => Fold::new(&[0; 32], 0, 0),
     }
 }
 
-/// Outputs of a product of a matrix with n outputs as it is asked for.
-fn outputs(masking: &Chosen, manifest: &Manifest, n: u32) -> usize {
-    match masking.planes_apart() {
-        true => n as usize * manifest.weights.planes(),
-        false => n as usize,
-    }
+/// Outputs of a product of a matrix as it is asked for.
+fn outputs(masking: &Chosen, manifest: &Manifest, entry: &manifest::Projection) -> usize {
+    entry.shape(manifest.weights).outputs(masking.planes())
 }
 
 impl Options {
@@ -294,6 +296,8 @@ pub struct Ready {
     pub manifest: Manifest,
     /// In the manifest's order.
     pub projections: Vec<Projection>,
+    /// Where each is in `projections`.
+    places: BTreeMap<Place, usize>,
     /// The scheme, set up.
     pub masking: Masking,
     /// Digest of what was streamed.
@@ -328,7 +332,9 @@ impl Ready {
             .map(|((index, entry), measured)| Projection::new(index, entry, measured))
             .collect();
         let masking = masking.set_up(&projections, world)?;
+        let places = manifest.projections.iter().map(|entry| entry.place);
         Ok(Self {
+            places: places.zip(0..).collect(),
             manifest,
             projections,
             masking,
@@ -336,6 +342,11 @@ impl Ready {
             options,
             manifest_bytes,
         })
+    }
+
+    /// The projection at a place that the manifest's structure has.
+    pub fn projection(&self, place: Place) -> &Projection {
+        &self.projections[self.places[&place]]
     }
 
     /// For [`Ready::restore`].
@@ -361,8 +372,8 @@ impl Ready {
         let snapshot = snapshot.map_err(|e| SetupError::Snapshot(e.to_string()))?;
         let manifest = Manifest::from_bytes(&snapshot.manifest)?;
         let masking = snapshot.options.masking()?;
-        let fits = |(p, measured): (&talaria_wire::manifest::Projection, &Measured)| {
-            let outputs = outputs(&masking, &manifest, p.n);
+        let fits = |(p, measured): (&manifest::Projection, &Measured)| {
+            let outputs = outputs(&masking, &manifest, p);
             measured.check.has_shape(p.k as usize, outputs)
                 && (2..=exactness::MAX_ROW_BITS).contains(&measured.row_bits)
                 && exactness::one_hot_fits(measured.plane_l1)

@@ -18,8 +18,12 @@ use talaria_arithmetic::{
     module_lwe::{LANES, Parameters, PublicPolynomials},
     residue,
 };
-use talaria_wire::manifest::{
-    Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeScaling, WeightFormat,
+use talaria_wire::{
+    manifest::{
+        Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeScaling,
+        Structure, WeightFormat,
+    },
+    shape::Planes,
 };
 
 /// Given the products of all hosts.
@@ -61,12 +65,12 @@ pub fn manifest() -> Manifest {
             scaling: RopeScaling::None,
         },
     };
-    let projections = decoder
-        .shapes(2)
+    let structure = Structure::PreNorm;
+    let projections = structure
+        .shapes(&decoder, 2)
         .into_iter()
-        .map(|(role, layer, k, n)| Projection {
-            role,
-            layer,
+        .map(|(place, k, n)| Projection {
+            place,
             k,
             n,
             exponents: vec![17; n as usize],
@@ -74,6 +78,7 @@ pub fn manifest() -> Manifest {
         });
     Manifest {
         format: FORMAT,
+        structure,
         projections: projections.collect(),
         decoder,
         weights: WeightFormat::Int16,
@@ -294,9 +299,9 @@ impl World for TestWorld {
             };
             assert_eq!(x.len(), rows.rows() as usize * 2 * k);
             let weights = &self.weights[host][index];
-            answers.push(match rows.planes_apart() {
-                true => product(&x, &planes_apart(weights), k),
-                false => product(&x, weights, k),
+            answers.push(match rows.planes() {
+                Planes::Apart => product(&x, &planes_apart(weights), k),
+                Planes::Joined => product(&x, weights, k),
             });
             seen.push(x);
         }

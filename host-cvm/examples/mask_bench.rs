@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use talaria_arithmetic::module_lwe::{LANES, PARAMETERS, Parameters, Secret, mint_block};
 use talaria_arithmetic::residue::from_small;
-use talaria_host_cvm::{Masking, Matrix, Part, Payload, Rehearsal, embedded_payload};
+use talaria_host_cvm::{Masking, MatrixShape, Part, Payload, Rehearsal, embedded_payload};
+use talaria_wire::manifest::WeightFormat;
 use wasmtime::error::Context;
 use wasmtime::{
     Config, Engine, Instance, Memory, Module, OptLevel, Result, Store, TypedFunc, bail, ensure,
@@ -84,7 +85,11 @@ fn mask_work(product: f64) -> Result<()> {
     const PARTS: [Part; 3] = [Part::Mask, Part::Check, Part::Unmask];
     let mut parts = [0.0; PARTS.len()];
     for (count, k, n) in LARGE {
-        let matrix = Matrix { k, n, planes: 1 };
+        let matrix = MatrixShape {
+            k: k as usize,
+            n: n as usize,
+            format: WeightFormat::Int8,
+        };
         let times = rehearsal.parts((Masking::ModuleLwe, 0.0), matrix, 1, &PARTS)?;
         for (total, time) in parts.iter_mut().zip(times) {
             *total += f64::from(count) * time.as_secs_f64() * 1e3;

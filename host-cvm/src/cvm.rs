@@ -17,7 +17,7 @@ pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
 use crew::Crew;
 pub use error::CvmError;
 use setup::Served;
-pub use setup::{MaskFacts, ProjectionFact, SetupPhase, SetupProgress, Summary};
+pub use setup::{MaskFacts, SetupPhase, SetupProgress, Summary};
 
 /// One activation row as the payload knows it and as each GPU host saw it, for demonstrations.
 #[derive(Clone, PartialEq)]

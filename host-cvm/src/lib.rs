@@ -30,15 +30,16 @@ mod masks;
 mod payload;
 
 pub use cvm::{
-    Cvm, CvmConfig, CvmError, DEFAULT_PUBLIC_SEED, Glimpse, MaskFacts, ProjectionFact, SetupPhase,
-    SetupProgress, Summary,
+    Cvm, CvmConfig, CvmError, DEFAULT_PUBLIC_SEED, Glimpse, MaskFacts, SetupPhase, SetupProgress,
+    Summary,
 };
 pub use engine::{FrameReceiver, FrameSender, Reservation, SealedConnection, Session};
 pub use link::{Deadlines, LinkError, LinkFailure, SETUP_FACTOR};
 pub use masks::{MaskMemory, Masking, PublicRowsFrom, free_bytes};
-pub use payload::{Counters, Keys, Matrix, Part, Payload, PayloadError, Refused, Rehearsal};
+pub use payload::{Counters, Keys, Part, Payload, PayloadError, Refused, Rehearsal};
 pub use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
 pub use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request, Sampling};
+pub use talaria_wire::shape::MatrixShape;
 
 /// The payload that was built with this crate: the bytes of a component, for [`Payload::load`].
 pub fn embedded_payload() -> &'static [u8] {

@@ -17,8 +17,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use talaria_arithmetic::keystream::SEED_BYTES;
+use talaria_arithmetic::residue::RESIDUE_BYTES;
 use talaria_transport::weighted::project_request::Body;
-use talaria_wire::manifest::Manifest;
+use talaria_wire::shape::{MatrixShape, Planes};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -31,41 +33,8 @@ use stream::Link;
 
 use crate::payload::InstanceCounters;
 
-/// Bytes of a residue.
-const RESIDUE_BYTES: usize = 4;
-/// Bytes of a seed.
-const SEED_BYTES: usize = 32;
 /// Room for the other fields of a message.
 const MESSAGE_OVERHEAD: usize = 1 << 16;
-
-/// Shape of a weight matrix `W (k,n)`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
-    pub k: usize,
-    pub n: usize,
-    /// int8 planes of a weight.
-    pub planes: usize,
-}
-
-impl Shape {
-    /// Those of a validated manifest, in order.
-    pub fn all(manifest: &Manifest) -> Arc<[Shape]> {
-        let shape = |p: &talaria_wire::manifest::Projection| Shape {
-            k: p.k as usize,
-            n: p.n as usize,
-            planes: manifest.weights.planes(),
-        };
-        manifest.projections.iter().map(shape).collect()
-    }
-
-    /// Outputs of a product, each plane by itself or all as one.
-    pub fn outputs(self, planes_apart: bool) -> usize {
-        match planes_apart {
-            true => self.planes * self.n,
-            false => self.n,
-        }
-    }
-}
 
 /// What one host gets for one call.
 #[derive(Debug)]
@@ -91,9 +60,9 @@ impl RowBody {
     }
 
     /// What is wrong with its length, if anything.
-    fn fault(&self, rows: usize, shape: Shape) -> Option<String> {
+    fn fault(&self, rows: usize, shape: MatrixShape) -> Option<String> {
         let (expected, found) = match self {
-            Self::Residues(bytes) => (rows * 2 * shape.k * RESIDUE_BYTES, bytes.len()),
+            Self::Residues(bytes) => (shape.input_bytes(rows), bytes.len()),
             Self::Seed(bytes) => (SEED_BYTES, bytes.len()),
         };
         (expected != found).then(|| format!("a shipment of {found} bytes, expected {expected}"))
@@ -130,7 +99,7 @@ pub(crate) struct Answer {
 #[derive(Clone)]
 pub(crate) struct LinkPlan {
     pub hosts: Arc<[HostAddress]>,
-    pub shapes: Arc<[Shape]>,
+    pub shapes: Arc<[MatrixShape]>,
     pub deadlines: Deadlines,
     /// Set once a host lied: nothing is sent any more.
     pub quarantined: Arc<AtomicBool>,
@@ -187,8 +156,8 @@ impl Links {
         bodies: Vec<RowBody>,
     ) -> Result<Answer, LinkError> {
         let shape = self.check_request(projection, rows, &bodies)?;
-        let outputs = shape.outputs(planes_apart);
-        let product_bytes = rows as usize * 2 * outputs * RESIDUE_BYTES;
+        let planes = Planes::apart_if(planes_apart);
+        let product_bytes = shape.output_bytes(rows as usize, planes);
         let until = Instant::now() + self.plan.deadlines.project;
         let calls = self.links.iter_mut().zip(bodies).map(|(link, body)| {
             let job = stream::Job {
@@ -234,7 +203,7 @@ impl Links {
         projection: u32,
         rows: u32,
         bodies: &[RowBody],
-    ) -> Result<Shape, LinkError> {
+    ) -> Result<MatrixShape, LinkError> {
         if self.plan.quarantined.load(Ordering::SeqCst) {
             return Err(LinkError::own("the hosts are quarantined"));
         }

@@ -11,6 +11,6 @@ mod public;
 
 pub use masking::Masking;
 pub use memory::{MaskMemory, free_bytes};
-pub(crate) use pool::{Batch, Lanes, MaskShape, Pools};
+pub(crate) use pool::{Batch, Lanes, Pools, corrections};
 pub use public::PublicRowsFrom;
 pub(crate) use public::{PublicMatrices, Source};

@@ -24,7 +24,7 @@ pub use counters::Counters;
 pub(crate) use counters::InstanceCounters;
 pub(crate) use instance::{Blueprint, Instance};
 pub use instance::{Keys, Refused};
-pub use rehearsal::{Matrix, Part, Rehearsal};
+pub use rehearsal::{Part, Rehearsal};
 use store::GuestState;
 pub(crate) use store::MAX_MEMORY_BYTES;
 

@@ -16,7 +16,8 @@ use talaria_transport::weighted::project_request::Body;
 use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_transport::weighted::{ProjectRequest, ProjectResponse, project_response};
 use talaria_wire::manifest::{
-    self, Decoder, Generation, Manifest, Projection, Role, Rope, RopeScaling, WeightFormat,
+    self, Decoder, Generation, Manifest, Projection, Role, Rope, RopeScaling, Structure,
+    WeightFormat,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -144,8 +145,7 @@ impl Caller {
 /// One square matrix for each of [`ROWS`].
 fn manifest() -> Manifest {
     let projection = |bytes: usize| Projection {
-        role: Role::O,
-        layer: 0,
+        place: Role::O.of(0),
         k: (bytes / 8) as u32,
         n: (bytes / 8) as u32,
         exponents: vec![],
@@ -157,6 +157,7 @@ fn manifest() -> Manifest {
     };
     Manifest {
         format: manifest::FORMAT,
+        structure: Structure::PreNorm,
         decoder: Decoder {
             model_type: "echo".into(),
             hidden_size: 8,

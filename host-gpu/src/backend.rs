@@ -14,7 +14,7 @@ pub mod wgpu;
 mod conformance;
 
 pub use open::{BackendKind, open};
-pub use shape::{MatrixShape, Planes};
+pub use talaria_wire::shape::{MatrixShape, Planes};
 
 /// Why a backend cannot do what it is asked.
 #[derive(Debug, thiserror::Error)]

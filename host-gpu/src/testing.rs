@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use talaria_wire::manifest::{
-    self, Decoder, Generation, LayerExtras, Manifest, Projection, Role, Rope, RopeScaling,
-    WeightFormat,
+    self, Decoder, Generation, LayerExtras, Manifest, Place, Projection, Rope, RopeScaling,
+    Structure, WeightFormat,
 };
 
-use crate::backend::{Backend, MatrixShape};
+use crate::backend::Backend;
 use crate::weights::Model;
 use memory::{Control, Memory};
 
@@ -35,7 +35,8 @@ pub fn tiny_manifest() -> Manifest {
             scaling: RopeScaling::None,
         },
     };
-    let shapes = decoder.shapes(1);
+    let structure = Structure::PreNorm;
+    let shapes = structure.shapes(&decoder, 1);
     let layer = LayerExtras {
         q_norm: vec![1.0; 4],
         k_norm: vec![1.0; 4],
@@ -43,6 +44,7 @@ pub fn tiny_manifest() -> Manifest {
     };
     Manifest {
         format: manifest::FORMAT,
+        structure,
         decoder,
         weights: WeightFormat::Int16,
         projections: shapes.into_iter().map(projection).collect(),
@@ -52,10 +54,9 @@ pub fn tiny_manifest() -> Manifest {
     }
 }
 
-fn projection((role, layer, k, n): (Role, u32, u32, u32)) -> Projection {
+fn projection((place, k, n): (Place, u32, u32)) -> Projection {
     Projection {
-        role,
-        layer,
+        place,
         k,
         n,
         exponents: vec![0; n as usize],
@@ -70,11 +71,7 @@ pub fn model(manifest: Manifest) -> (Arc<Model>, Arc<Control>) {
     let control = Arc::clone(&backend.control);
     let mut state = 1u32;
     for p in &manifest.projections {
-        let shape = MatrixShape {
-            k: p.k as usize,
-            n: p.n as usize,
-            format: manifest.weights,
-        };
+        let shape = p.shape(manifest.weights);
         let matrix = backend.add_matrix(shape).unwrap();
         for plane in 0..manifest.weights.planes() {
             let weights: Vec<i8> = (0..shape.k * shape.n).map(|_| next(&mut state)).collect();

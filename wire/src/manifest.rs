@@ -3,11 +3,19 @@
 //! A GPU host derives it from a Hugging Face directory and serves it; the payload parses it as
 //! untrusted bytes and binds it into the model digest ([`crate::digest`]). Families differ only in
 //! the features recorded here (biases, q/k norm, rope scaling, windows), so the payload needs one
-//! decoder for all of them.
+//! decoder for all of one [`Structure`].
+
+mod place;
+mod structure;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use place::{Place, Role};
+pub use structure::Structure;
+
+use crate::shape::MatrixShape;
 
 /// Version of this format. A payload refuses any other.
 pub const FORMAT: u32 = 2;
@@ -21,11 +29,13 @@ pub const MAX_MANIFEST_BYTES: usize = 256 << 20;
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
+    /// Which decoder computes what stands between the projections.
+    pub structure: Structure,
     /// Dimensions and features of the decoder.
     pub decoder: Decoder,
     /// How weights are stored: planes an element.
     pub weights: WeightFormat,
-    /// Every weight matrix in canonical order: embedding; per layer qkv, o, gate_up, down; lm_head.
+    /// Every weight matrix in canonical order ([`Structure::shapes`]).
     pub projections: Vec<Projection>,
     /// Per layer: what cannot be folded into a matrix.
     pub layers: Vec<LayerExtras>,
@@ -113,6 +123,15 @@ impl WeightFormat {
         }
     }
 
+    /// The format with so many planes.
+    pub const fn of_planes(planes: u32) -> Option<Self> {
+        match planes {
+            1 => Some(WeightFormat::Int8),
+            2 => Some(WeightFormat::Int16),
+            _ => None,
+        }
+    }
+
     /// Name as on command lines.
     pub const fn name(self) -> &'static str {
         match self {
@@ -122,31 +141,12 @@ impl WeightFormat {
     }
 }
 
-/// What a projection is in the decoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Role {
-    /// One-hot row to hidden row: k = vocab_size, n = hidden_size.
-    Embedding,
-    /// Query, key and value, outputs in this order.
-    Qkv,
-    /// Attention output.
-    O,
-    /// Gate, then up.
-    GateUp,
-    /// Feed-forward output.
-    Down,
-    /// Hidden row to logits.
-    LmHead,
-}
-
 /// One weight matrix `W (k,n)`: `y (n,) = x (k,) @ W`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Projection {
-    /// Place in the decoder.
-    pub role: Role,
-    /// Layer, 0 for embedding and lm_head.
-    pub layer: u32,
+    /// Which one it is.
+    pub place: Place,
     /// Input features.
     pub k: u32,
     /// Outputs.
@@ -204,6 +204,12 @@ pub enum ManifestError {
     /// Another format.
     #[error("manifest format {0}, expected {FORMAT}: use hosts and payload of one release")]
     Format(u32),
+    /// A decoder that this payload does not have.
+    #[error(
+        "the model is of structure {0:?}, this payload computes {known}: use a payload that has a decoder for it",
+        known = Structure::ALL.map(Structure::name).join(", ")
+    )]
+    Structure(String),
     /// A field contradicts another.
     #[error("manifest is inconsistent: {0}")]
     Inconsistent(String),
@@ -221,6 +227,7 @@ impl Manifest {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLong(bytes.len()));
         }
+        check_head(bytes)?;
         let (manifest, rest): (Self, _) =
             postcard::take_from_bytes(bytes).map_err(ManifestError::Malformed)?;
         if !rest.is_empty() {
@@ -239,12 +246,12 @@ impl Manifest {
             .validate()
             .map_err(ManifestError::Inconsistent)?;
         let layers = self.layers.len();
-        let shapes = self.decoder.shapes(layers);
+        let shapes = self.structure.shapes(&self.decoder, layers);
         check(self.projections.len() == shapes.len(), || {
             format!("{} projections for {layers} layers", self.projections.len())
         })?;
-        for (projection, (role, layer, k, n)) in self.projections.iter().zip(shapes) {
-            projection.validate(role, layer, k, n)?;
+        for (projection, (place, k, n)) in self.projections.iter().zip(shapes) {
+            projection.validate(place, k, n)?;
         }
         let d = self.decoder.head_dim as usize;
         for (l, extras) in self.layers.iter().enumerate() {
@@ -272,6 +279,11 @@ impl Manifest {
         Ok(())
     }
 
+    /// Index of a projection, if the structure has it.
+    pub fn index_of(&self, place: Place) -> Option<usize> {
+        self.projections.iter().position(|p| p.place == place)
+    }
+
     /// Bytes of all weight planes.
     pub fn weight_bytes(&self) -> u64 {
         let planes = self.weights.planes() as u64;
@@ -288,38 +300,38 @@ impl Projection {
         u64::from(self.k) * u64::from(self.n)
     }
 
-    fn validate(&self, role: Role, layer: u32, k: u32, n: u32) -> Result<(), ManifestError> {
-        let name = || format!("{role:?} of layer {layer}");
-        check(
-            (self.role, self.layer, self.k, self.n) == (role, layer, k, n),
-            || {
-                format!(
-                    "{} expected with {k} inputs and {n} outputs, found {:?} of layer {} with {} and {}",
-                    name(),
-                    self.role,
-                    self.layer,
-                    self.k,
-                    self.n
-                )
-            },
-        )?;
+    /// Its shape in a model of this format.
+    pub fn shape(&self, format: WeightFormat) -> MatrixShape {
+        MatrixShape {
+            k: self.k as usize,
+            n: self.n as usize,
+            format,
+        }
+    }
+
+    fn validate(&self, place: Place, k: u32, n: u32) -> Result<(), ManifestError> {
+        check((self.place, self.k, self.n) == (place, k, n), || {
+            format!(
+                "{place} expected with {k} inputs and {n} outputs, found {} with {} and {}",
+                self.place, self.k, self.n
+            )
+        })?;
         check(self.exponents.len() == n as usize, || {
             format!(
-                "{}: {} exponents for {n} outputs",
-                name(),
+                "{place}: {} exponents for {n} outputs",
                 self.exponents.len()
             )
         })?;
         check(
             self.exponents.iter().all(|e| (-200..=200).contains(e)),
-            || format!("{}: exponent out of range", name()),
+            || format!("{place}: exponent out of range"),
         )?;
         check(
             self.bias.is_empty() || self.bias.len() == n as usize,
-            || format!("{}: {} biases for {n} outputs", name(), self.bias.len()),
+            || format!("{place}: {} biases for {n} outputs", self.bias.len()),
         )?;
         check(self.bias.iter().all(|b| b.is_finite()), || {
-            format!("{}: bias not finite", name())
+            format!("{place}: bias not finite")
         })
     }
 }
@@ -338,23 +350,7 @@ impl Decoder {
         self.num_key_value_heads * self.head_dim
     }
 
-    /// Role, layer, k and n of every projection in canonical order.
-    pub fn shapes(&self, layers: usize) -> Vec<(Role, u32, u32, u32)> {
-        let (h, i, v) = (self.hidden_size, self.intermediate_size, self.vocab_size);
-        let (q, kv) = (self.q_size(), self.kv_size());
-        let mut shapes = Vec::with_capacity(4 * layers + 2);
-        shapes.push((Role::Embedding, 0, v, h));
-        for l in 0..layers as u32 {
-            shapes.push((Role::Qkv, l, h, q + 2 * kv));
-            shapes.push((Role::O, l, q, h));
-            shapes.push((Role::GateUp, l, h, 2 * i));
-            shapes.push((Role::Down, l, i, h));
-        }
-        shapes.push((Role::LmHead, 0, h, v));
-        shapes
-    }
-
-    /// Checks that every dimension is in range and that they agree; [`Decoder::shapes`] and the sizes are
+    /// Checks that every dimension is in range and that they agree; [`Structure::shapes`] and the sizes are
     /// then free of overflow. The error says which does not.
     pub fn validate(&self) -> Result<(), String> {
         let dimensions = [
@@ -426,6 +422,27 @@ impl Rope {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+/// Longest name of a structure that is repeated in an error.
+const MAX_STRUCTURE_NAME: usize = 64;
+
+/// Format and structure come first, so that a manifest of another release is refused by name.
+fn check_head(bytes: &[u8]) -> Result<(), ManifestError> {
+    let (format, rest) =
+        postcard::take_from_bytes::<u32>(bytes).map_err(ManifestError::Malformed)?;
+    if format != FORMAT {
+        return Err(ManifestError::Format(format));
+    }
+    let (structure, _) =
+        postcard::take_from_bytes::<&str>(rest).map_err(ManifestError::Malformed)?;
+    match Structure::find(structure) {
+        Some(_) => Ok(()),
+        None => {
+            let name = structure.chars().take(MAX_STRUCTURE_NAME).collect();
+            Err(ManifestError::Structure(name))
         }
     }
 }

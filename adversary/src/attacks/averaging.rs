@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 
 use super::{Attack, Finding, Found, Scene};
+use crate::capture::EMBEDDING;
 use crate::statistics::correlation;
 
 /// The attack.
@@ -26,7 +27,7 @@ const BOUND: f64 = 5.5;
 
 fn run(scene: &Scene<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for projection in [0, scene.copy.qkv(0)] {
+    for projection in [EMBEDDING, scene.copy.qkv(0)] {
         let worst = first_rows(scene)
             .into_iter()
             .filter(|(_, rows)| rows.len() >= MIN_SENDS)
@@ -59,7 +60,7 @@ fn deviation(scene: &Scene<'_>, projection: usize, token: u32, sends: &[usize]) 
     let rows = scene.view.of(projection)?;
     let k = scene.copy.features(projection);
     let hidden: Vec<f64> = match projection {
-        0 => (0..k)
+        EMBEDDING => (0..k)
             .map(|j| f64::from(u8::from(j == token as usize)))
             .collect(),
         _ => {

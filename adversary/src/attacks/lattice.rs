@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use talaria_arithmetic::P1;
 
 use super::{Attack, Finding, Found, Scene};
+use crate::capture::EMBEDDING;
 use crate::math::echelon::Echelon;
 use crate::math::lll::Reduced;
 use crate::metrics::Rate;
@@ -36,7 +37,7 @@ fn run(scene: &Scene<'_>) -> Vec<Finding> {
         .view
         .public
         .iter()
-        .filter(|(projection, _)| **projection > 0);
+        .filter(|(projection, _)| **projection != EMBEDDING);
     let found = projections.filter_map(|(projection, public)| {
         let PublicRows::Residues {
             rows: m_pub,

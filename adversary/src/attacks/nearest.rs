@@ -11,6 +11,7 @@ use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use super::{Attack, Finding, Found, Scene, argmax, normalised};
+use crate::capture::EMBEDDING;
 use crate::view::Rows;
 
 /// The attack.
@@ -27,13 +28,13 @@ const BLOCK: usize = 64;
 fn run(scene: &Scene<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let victims = scene.victims();
-    if let Some(rows) = scene.view.of(0) {
+    if let Some(rows) = scene.view.of(EMBEDDING) {
         let largest = |row: &usize| {
             let best = argmax(rows.reals(*row).into_iter().map(f64::abs));
             (*row, best.map(|(token, _)| token as u32))
         };
         let guesses = victims.par_iter().map(largest).collect();
-        findings.push(scene.finding("largest element", 0, Found::Tokens(guesses)));
+        findings.push(scene.finding("largest element", EMBEDDING, Found::Tokens(guesses)));
     }
     let qkv = scene.copy.qkv(0);
     if let Some(rows) = scene.view.of(qkv) {

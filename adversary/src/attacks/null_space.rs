@@ -15,6 +15,7 @@ use talaria_arithmetic::P1;
 use talaria_arithmetic::residue::{Factor, from_i64};
 
 use super::{Attack, Finding, Found, Scene, argmax};
+use crate::capture::EMBEDDING;
 use crate::dice::Dice;
 use crate::math::echelon::{null_vectors, product};
 use crate::view::{PublicRows, Rows};
@@ -31,7 +32,7 @@ pub const ATTACK: Attack = Attack {
 const FUNCTIONS: usize = 2;
 
 fn run(scene: &Scene<'_>) -> Vec<Finding> {
-    let places = [0, scene.copy.qkv(0)];
+    let places = [EMBEDDING, scene.copy.qkv(0)];
     let found = places.into_iter().filter_map(|projection| {
         let rows = scene.view.of(projection)?;
         let (name, guesses) = match (scene.view.public.get(&projection)?, rows) {
@@ -88,8 +89,8 @@ fn exactly(
     let factor = Factor::new(factor, P1);
     let candidates: Vec<Vec<u32>> = match projection {
         // One-hot.
-        0 => {
-            let tokens = 0..scene.copy.features(0);
+        EMBEDDING => {
+            let tokens = 0..scene.copy.features(EMBEDDING);
             tokens
                 .map(|t| functions.iter().map(|f| factor.times(f[t])).collect())
                 .collect()

@@ -9,7 +9,7 @@
 
 use super::ind_game::Game;
 use super::{Attack, Finding, Found, Scene};
-use crate::capture::Send;
+use crate::capture::{EMBEDDING, Send};
 
 /// The attack.
 pub const ATTACK: Attack = Attack {
@@ -42,7 +42,7 @@ fn lengths(scene: &Scene<'_>) -> Vec<(usize, usize)> {
         for send in sends_of(scene, request) {
             if send.projection == scene.view.lm_head {
                 reply += send.rows;
-            } else if send.projection == 0 && reply == 0 {
+            } else if send.projection == EMBEDDING && reply == 0 {
                 prompt += send.rows;
             }
         }

@@ -105,7 +105,7 @@ fn recover(
         .filter(|request| scene.known[request.start].is_none());
     let mut missed = 0;
     for request in others {
-        let mut prefix = Prefix::default();
+        let mut prefix = scene.copy.begin();
         let mut order = all_tokens(scene.copy);
         for row in request {
             if guesses.len() == scene.effort.matched_rows {
@@ -143,8 +143,8 @@ fn nearest(
 ) -> Option<(u32, f64)> {
     let mut best: Option<(u32, f64)> = None;
     for block in order.chunks(BLOCK) {
-        let step = copy.step(prefix, block, layer);
-        for (token, row) in block.iter().zip(step.qkv_inputs[layer].column_iter()) {
+        let rows = copy.rows_at(layer, prefix, block);
+        for (token, row) in block.iter().zip(rows.column_iter()) {
             let found = distance(row.iter().map(|x| f64::from(*x)).collect());
             if best.is_none_or(|(_, least)| found < least) {
                 best = Some((*token, found));
@@ -159,9 +159,7 @@ fn nearest(
 
 /// Appends a token; the vocabulary by what the copy expects next.
 fn go_on(copy: &OwnCopy, prefix: &mut Prefix, token: u32) -> Vec<u32> {
-    let step = copy.step(prefix, &[token], copy.layers());
-    copy.advance(prefix, &step, 0);
-    let logits = copy.logits(&step.hidden);
+    let logits = copy.advance(prefix, token);
     let mut order = all_tokens(copy);
     order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]));
     order

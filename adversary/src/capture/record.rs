@@ -8,6 +8,7 @@ use std::sync::Arc;
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::keystream::{SEED_BYTES, expand_rows};
 use talaria_arithmetic::module_lwe::Parameters;
+use talaria_arithmetic::residue::RESIDUE_BYTES;
 use talaria_host_cvm::Masking;
 use talaria_host_gpu::backend::Planes;
 use talaria_host_gpu::record::{Entry, Reader};
@@ -50,6 +51,9 @@ pub struct Send {
     /// Rows.
     pub rows: usize,
 }
+
+/// The projection that is the embedding: the first of every structure.
+pub const EMBEDDING: usize = 0;
 
 /// Which projections' rows are kept in memory.
 pub type Wanted<'w> = &'w dyn Fn(usize) -> bool;
@@ -114,7 +118,9 @@ impl Capture {
         let ranges = self.facts.begins.iter().map(|b| *b as usize).zip(ends);
         ranges
             .map(|(begin, end)| {
-                let embedded = sends[begin..end].iter().filter(|send| send.projection == 0);
+                let embedded = sends[begin..end]
+                    .iter()
+                    .filter(|send| send.projection == EMBEDDING);
                 embedded.map(|send| send.rows).sum()
             })
             .collect()
@@ -204,10 +210,7 @@ struct Expected {
 impl Expected {
     /// Whether an entry after set-up is what this host gets under this masking.
     fn allows(&self, entry: &Entry) -> bool {
-        let planes = match self.masking {
-            Masking::ModuleLwe => Planes::Apart,
-            _ => Planes::Joined,
-        };
+        let planes = Planes::apart_if(self.masking == Masking::ModuleLwe);
         let seeds = self.masking == Masking::Shares && self.host == 1;
         entry.seen.planes == planes && matches!(entry.seen.body, ClaimBody::Seed(_)) == seeds
     }
@@ -306,7 +309,7 @@ fn rows(path: &Path, entry: &Entry, k: usize) -> Result<Vec<Vec<u32>>, Adversary
     let words: Vec<u32> = match &entry.seen.body {
         ClaimBody::Seed(seed) => expand_rows(seed, entry.seen.rows as usize, k),
         ClaimBody::Residues(bytes) => {
-            let (words, _) = bytes.as_chunks::<4>();
+            let (words, _) = bytes.as_chunks::<RESIDUE_BYTES>();
             words.iter().map(|word| u32::from_le_bytes(*word)).collect()
         }
     };

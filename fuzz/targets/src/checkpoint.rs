@@ -47,8 +47,8 @@ pub fn config(data: &[u8]) {
     };
     described.decoder.validate().expect("it was validated");
     assert!((1..=MAX_LAYERS).contains(&described.windows.len()));
-    let shapes = described.decoder.shapes(described.windows.len());
-    assert!(shapes.iter().all(|(_, _, k, n)| *k > 0 && *n > 0));
+    let shapes = described.shapes();
+    assert!(shapes.iter().all(|(_, k, n)| *k > 0 && *n > 0));
 }
 
 /// `generation_config.json`: ids are of the vocabulary.

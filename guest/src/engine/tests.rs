@@ -256,23 +256,21 @@ fn bias_forbids_tokens_and_forces_them() {
 fn logits_after(ids: &[u32]) -> Vec<f32> {
     let mut world = TestWorld::new();
     let ready = world.ready(Scheme::DangerousPlaintext);
-    let decoder = Decoder::new(&ready.manifest.decoder);
-    let mut caches = decoder.caches(&ready);
+    let decoder = Decoder::new(&ready.manifest);
+    let mut state = decoder.state();
     let input = Input {
         tokens: ids,
         position: 0,
-        caches: &mut caches,
+        state: &mut state,
         logits: 1,
     };
     let mut projector = Projector {
-        masking: &ready.masking,
+        ready: &ready,
         world: &mut world,
         counters: &mut Counters::default(),
         glimpse: &mut GlimpseSlot::default(),
     };
-    decoder
-        .forward(&ready, &mut [input], &mut projector)
-        .unwrap()
+    decoder.forward(&mut [input], &mut projector).unwrap()
 }
 
 /// What is told of each token.

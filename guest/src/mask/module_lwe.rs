@@ -17,6 +17,7 @@ use crate::{
     world::{HostFailure, World},
 };
 use talaria_arithmetic::{PRIMES, keystream, lanes, module_lwe::Parameters, residue::Factor};
+use talaria_wire::shape::Planes;
 use zeroize::Zeroizing;
 
 /// The scheme with its public parameters.
@@ -77,7 +78,7 @@ impl ModuleLwe {
         let sent = MaskedRows {
             projection: projection.index,
             rows,
-            planes_apart: true,
+            planes: Planes::Apart,
             shipments: vec![Shipment::Residues(a.clone())],
         };
         let y = world.project(&sent)?.pop().unwrap_or_default();
@@ -122,8 +123,8 @@ impl MaskingScheme for ModuleLwe {
         String::new()
     }
 
-    fn planes_apart(&self) -> bool {
-        true
+    fn planes(&self) -> Planes {
+        Planes::Apart
     }
 
     fn module_lwe(&self) -> Option<&ModuleLwe> {

@@ -8,11 +8,12 @@ use crate::{
     world::{HostFailure, World, fresh_seed},
 };
 use talaria_arithmetic::keystream;
+use talaria_wire::shape::Planes;
 
 /// Sends `hosts` hosts a row each.
 pub(super) fn probe(
     hosts: usize,
-    planes_apart: bool,
+    planes: Planes,
     projection: &Projection,
     world: &mut dyn World,
 ) -> Result<Result<(), WrongHost>, HostFailure> {
@@ -27,7 +28,7 @@ pub(super) fn probe(
     let rows = MaskedRows {
         projection: projection.index,
         rows: 1,
-        planes_apart,
+        planes,
         shipments,
     };
     let answers = world.project(&rows)?;

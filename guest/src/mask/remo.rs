@@ -15,7 +15,11 @@ use crate::{
     setup::Options,
     world::{World, fresh_seed},
 };
-use talaria_arithmetic::{PRIMES, keystream, residue};
+use talaria_arithmetic::{
+    PRIMES, keystream,
+    residue::{self, RESIDUE_BYTES},
+};
+use talaria_wire::shape::Planes;
 use zeroize::Zeroizing;
 
 /// Key of M_pub: public, the same everywhere; a nothing-up-my-sleeve number.
@@ -76,12 +80,12 @@ impl MaskingScheme for Remo {
         world: &mut dyn World,
     ) -> Result<(), MaskingError> {
         let rank = self.rank;
-        let words: u64 = projections
+        let bytes: u64 = projections
             .iter()
-            .map(|p| (rows_of(rank, p) * (p.k + p.n) * 2) as u64)
+            .map(|p| (rows_of(rank, p) * (p.k + p.n) * 2 * RESIDUE_BYTES) as u64)
             .sum();
-        if words * 4 > MEMORY_LIMIT {
-            let (needed, limit) = ((words * 4) >> 20, MEMORY_LIMIT >> 20);
+        if bytes > MEMORY_LIMIT {
+            let (needed, limit) = (bytes >> 20, MEMORY_LIMIT >> 20);
             return Err(MaskingError::Scheme(format!(
                 "remo of rank {rank} needs {needed} MB for M_pub and R_pub, an instance has {limit}: lower \
                  --remo-rank or use shares"
@@ -149,7 +153,7 @@ impl PublicRows {
             let sent = MaskedRows {
                 projection: projection.index,
                 rows: (rows.len() / (2 * k)) as u32,
-                planes_apart: false,
+                planes: Planes::Joined,
                 shipments: vec![Shipment::Residues(rows.to_vec())],
             };
             let y = world.project(&sent)?.pop().unwrap_or_default();

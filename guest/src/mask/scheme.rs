@@ -17,6 +17,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use talaria_arithmetic::lanes;
+use talaria_wire::shape::Planes;
 use zeroize::Zeroizing;
 
 /// Which masking, before it is set up.
@@ -72,9 +73,9 @@ pub(super) trait MaskingScheme {
         1
     }
 
-    /// Whether products are asked for plane by plane.
-    fn planes_apart(&self) -> bool {
-        false
+    /// How products are asked for.
+    fn planes(&self) -> Planes {
+        Planes::Joined
     }
 
     /// Takes from the hosts what the scheme needs of them, and has tried every projection on every host after that.
@@ -84,7 +85,7 @@ pub(super) trait MaskingScheme {
         world: &mut dyn World,
     ) -> Result<(), MaskingError> {
         for projection in projections {
-            probe(self.hosts(), self.planes_apart(), projection, world)??;
+            probe(self.hosts(), self.planes(), projection, world)??;
         }
         Ok(())
     }

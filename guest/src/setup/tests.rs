@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{TestWorld, options};
+use talaria_wire::manifest::Role;
 
 fn refused(result: Result<Ready, SetupError>) -> String {
     result.err().expect("set-up must refuse").to_string()
@@ -61,16 +62,13 @@ fn a_host_that_multiplies_with_other_weights_than_it_streams_is_refused() {
 #[test]
 fn a_matrix_too_wide_for_exactness_is_named() {
     let mut world = TestWorld::new();
-    let (i, k) = (8, 17_000);
+    let down = world.manifest.index_of(Role::Down.of(1));
+    let (i, k) = (down.unwrap(), 17_000);
     world.manifest.decoder.intermediate_size = k as u32;
     let n = world.manifest.projections[i].n;
-    for (p, (role, layer, k, n)) in world
-        .manifest
-        .projections
-        .iter_mut()
-        .zip(world.manifest.decoder.shapes(2))
-    {
-        (p.role, p.layer, p.k, p.n) = (role, layer, k, n);
+    let shapes = world.manifest.structure.shapes(&world.manifest.decoder, 2);
+    for (p, (place, k, n)) in world.manifest.projections.iter_mut().zip(shapes) {
+        (p.place, p.k, p.n) = (place, k, n);
         p.exponents = vec![0; n as usize];
     }
     for weights in &mut world.weights {

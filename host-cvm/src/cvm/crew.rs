@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use talaria_wire::manifest::Manifest;
+use talaria_wire::shape::MatrixShape;
 use tokio::sync::watch;
 
 use super::CvmConfig;
 use crate::engine::EngineHandle;
-use crate::link::{HostAddress, LinkPlan, Shape};
-use crate::masks::{MaskShape, Pools};
+use crate::link::{HostAddress, LinkPlan};
+use crate::masks::Pools;
 use crate::payload::{Blueprint, Counters, Payload};
 
 /// All instances. Dropping it tells them to stop, and does not wait.
@@ -32,13 +33,8 @@ impl Crew {
     ) -> (Self, Blueprint) {
         let (stop, stopped) = watch::channel(false);
         let quarantined = Arc::new(AtomicBool::new(false));
-        let shapes = Shape::all(manifest);
-        let mask_shape = |shape: &Shape| MaskShape {
-            k: shape.k,
-            outputs: shape.outputs(true),
-        };
-        let mask_shapes = shapes.iter().map(mask_shape).collect();
-        let pools = Arc::new(Pools::new(mask_shapes, config.parameters.degree));
+        let shapes: Arc<[_]> = MatrixShape::of_manifest(manifest).into();
+        let pools = Arc::new(Pools::new(shapes.clone(), config.parameters.degree));
         let blueprint = Blueprint {
             payload: payload.clone(),
             links: LinkPlan {

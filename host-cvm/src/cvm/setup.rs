@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join_all;
 use talaria_arithmetic::module_lwe::Parameters;
-use talaria_wire::manifest::{self, Generation, Manifest, Role, WeightFormat};
+use talaria_wire::manifest::{Generation, Manifest, WeightFormat};
 
 use super::{CvmConfig, CvmError};
 use crate::engine::EngineHandle;
@@ -64,21 +64,8 @@ pub struct Summary {
     pub model_type: String,
     /// The checkpoint's own defaults for generation.
     pub generation: Generation,
-    /// Every weight matrix, in order.
-    pub projections: Vec<ProjectionFact>,
     /// Masks minted ahead, if the masking has any.
     pub masks: Option<MaskFacts>,
-}
-
-/// One weight matrix `W (k,n)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProjectionFact {
-    /// `embedding`, `layer 3 qkv`, `lm_head`.
-    pub name: String,
-    /// Input features.
-    pub k: u32,
-    /// Outputs.
-    pub n: u32,
 }
 
 /// Parses the addresses of the configuration.
@@ -214,26 +201,8 @@ fn summary(
         weights: manifest.weights,
         model_type: manifest.decoder.model_type,
         generation: manifest.generation,
-        projections: manifest.projections.iter().map(fact).collect(),
         masks: None,
     })
-}
-
-fn fact(projection: &manifest::Projection) -> ProjectionFact {
-    let layer = projection.layer;
-    let name = match projection.role {
-        Role::Embedding => "embedding".into(),
-        Role::Qkv => format!("layer {layer} qkv"),
-        Role::O => format!("layer {layer} o"),
-        Role::GateUp => format!("layer {layer} gate_up"),
-        Role::Down => format!("layer {layer} down"),
-        Role::LmHead => "lm_head".into(),
-    };
-    ProjectionFact {
-        name,
-        k: projection.k,
-        n: projection.n,
-    }
 }
 
 #[cfg(test)]

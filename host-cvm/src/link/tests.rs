@@ -10,6 +10,7 @@ use talaria_transport::weighted::weighted_host_server::{WeightedHost, WeightedHo
 use talaria_transport::weighted::{
     Chunk, ManifestRequest, ProjectRequest, ProjectResponse, Refusal, WeightsRequest, refusal,
 };
+use talaria_wire::manifest::WeightFormat;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, iter};
@@ -17,10 +18,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 
-const SHAPE: Shape = Shape {
+const SHAPE: MatrixShape = MatrixShape {
     k: 3,
     n: 2,
-    planes: 2,
+    format: WeightFormat::Int16,
 };
 
 /// What a host does with a request.
@@ -217,7 +218,7 @@ impl Rig {
 
 /// The right length, filled with the first residue of the request plus `add`.
 fn honest(request: &ProjectRequest, add: u32) -> Act {
-    let outputs = SHAPE.outputs(request.planes_apart);
+    let outputs = SHAPE.outputs(Planes::apart_if(request.planes_apart));
     let words = request.rows as usize * 2 * outputs;
     let product: Vec<u8> = (0..words as u32)
         .flat_map(|i| (i + add).to_le_bytes())

@@ -4,12 +4,12 @@ use std::fmt;
 
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters, PublicPolynomials};
+use talaria_arithmetic::residue::RESIDUE_BYTES;
+use talaria_wire::shape::MatrixShape;
 
-use super::pool::{BATCHES, MaskShape};
+use super::pool::{BATCHES, corrections};
 use crate::cvm::CvmError;
 
-/// Bytes of a residue.
-const RESIDUE_BYTES: u64 = 4;
 /// What is left to everything else, as a fraction of what is free.
 const SPARED: u64 = 8;
 
@@ -25,19 +25,22 @@ pub struct MaskMemory {
 }
 
 impl MaskMemory {
-    /// For weight matrices with `(k, outputs)`: features, and outputs of all planes.
+    /// For these weight matrices.
     pub fn of(
         parameters: &Parameters,
-        matrices: impl Iterator<Item = (usize, usize)> + Clone,
+        matrices: impl Iterator<Item = MatrixShape> + Clone,
     ) -> Self {
         let columns = |columns| PublicPolynomials::bytes_for(parameters, columns);
-        let widest = matrices.clone().map(|(k, _)| k).max().unwrap_or(0);
-        let rows = (BATCHES * parameters.degree * PRIMES.len()) as u64;
-        let row = matrices.clone().map(|(k, outputs)| (k + outputs) as u64);
+        let widest = matrices.clone().map(|shape| shape.k).max().unwrap_or(0);
+        let rows = (BATCHES * parameters.degree * PRIMES.len() * RESIDUE_BYTES) as u64;
+        let row = |shape: MatrixShape| (shape.k + corrections(shape)) as u64;
         Self {
             a: columns(widest),
-            r_pub: matrices.map(|(_, outputs)| columns(outputs)).sum(),
-            pools: rows * row.sum::<u64>() * RESIDUE_BYTES,
+            r_pub: matrices
+                .clone()
+                .map(|shape| columns(corrections(shape)))
+                .sum(),
+            pools: rows * matrices.map(row).sum::<u64>(),
         }
     }
 
@@ -63,10 +66,10 @@ impl fmt::Display for MaskMemory {
 /// Refuses what does not fit `limit` bytes, by default seven eighths of what the system has free.
 pub(crate) fn reserve(
     parameters: &'static Parameters,
-    shapes: &[MaskShape],
+    shapes: &[MatrixShape],
     limit: Option<u64>,
 ) -> Result<MaskMemory, CvmError> {
-    let of = |parameters| MaskMemory::of(parameters, shapes.iter().map(|s| (s.k, s.outputs)));
+    let of = |parameters| MaskMemory::of(parameters, shapes.iter().copied());
     let needed = of(parameters);
     let free = || free_bytes().map(|free| free - free / SPARED);
     let Some(available) = limit.or_else(free) else {
@@ -119,15 +122,18 @@ fn gigabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use talaria_wire::manifest::WeightFormat;
 
-    const SHAPES: [MaskShape; 2] = [
-        MaskShape {
+    const SHAPES: [MatrixShape; 2] = [
+        MatrixShape {
             k: 1000,
-            outputs: 64,
+            n: 32,
+            format: WeightFormat::Int16,
         },
-        MaskShape {
+        MatrixShape {
             k: 64,
-            outputs: 4096,
+            n: 4096,
+            format: WeightFormat::Int8,
         },
     ];
 

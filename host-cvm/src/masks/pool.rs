@@ -9,23 +9,20 @@ use std::time::{Duration, Instant};
 
 use talaria_arithmetic::PRIMES;
 use talaria_arithmetic::module_lwe::{LANES, Parameters};
+use talaria_wire::shape::{MatrixShape, Planes};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Batches of a projection, being minted or drawn: one is drawn while the next is made.
 pub(crate) const BATCHES: usize = 2;
 
-/// Columns of the masks of a projection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MaskShape {
-    /// Features: elements of a mask.
-    pub k: usize,
-    /// Outputs of all planes: elements of a correction.
-    pub outputs: usize,
+/// Elements of a correction: outputs of all planes. A mask has k elements.
+pub(crate) const fn corrections(shape: MatrixShape) -> usize {
+    shape.outputs(Planes::Apart)
 }
 
 /// Masks of as many rows as the ring's degree, token-major: a row lies in one piece.
 pub(crate) struct Batch {
-    shape: MaskShape,
+    shape: MatrixShape,
     rows: usize,
     /// Rows that were handed out.
     drawn: usize,
@@ -37,14 +34,14 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Zeros, to be filled.
-    pub fn new(parameters: &Parameters, shape: MaskShape) -> Self {
+    pub fn new(parameters: &Parameters, shape: MatrixShape) -> Self {
         let rows = parameters.degree;
         Self {
             shape,
             rows,
             drawn: 0,
             masks: vec![0; rows * PRIMES.len() * shape.k],
-            corrections: vec![0; rows * PRIMES.len() * shape.outputs],
+            corrections: vec![0; rows * PRIMES.len() * corrections(shape)],
         }
     }
 
@@ -55,7 +52,7 @@ impl Batch {
 
     /// Takes the corrections of a block of outputs likewise.
     pub fn set_corrections(&mut self, block: usize, lanes: &[u32]) -> bool {
-        let columns = self.shape.outputs;
+        let columns = corrections(self.shape);
         scatter(&mut self.corrections, self.rows, columns, block, lanes)
     }
 
@@ -76,7 +73,7 @@ impl Batch {
         };
         Minted {
             masks: take(&mut self.masks, self.shape.k),
-            corrections: take(&mut self.corrections, self.shape.outputs),
+            corrections: take(&mut self.corrections, corrections(self.shape)),
         }
     }
 }
@@ -113,7 +110,7 @@ pub(crate) struct Minted {
 
 /// Pools of all projections.
 pub(crate) struct Pools {
-    shapes: Arc<[MaskShape]>,
+    shapes: Arc<[MatrixShape]>,
     rows: usize,
     state: Mutex<State>,
     /// A batch came, or none will.
@@ -150,7 +147,7 @@ pub(crate) struct Drawn {
 
 impl Pools {
     /// Empty pools of batches of `rows` rows.
-    pub fn new(shapes: Arc<[MaskShape]>, rows: usize) -> Self {
+    pub fn new(shapes: Arc<[MatrixShape]>, rows: usize) -> Self {
         let pools = shapes.iter().map(|_| Pool::default()).collect();
         Self {
             shapes,
@@ -161,13 +158,13 @@ impl Pools {
         }
     }
 
-    /// The columns of all projections' masks.
-    pub fn shapes(&self) -> &Arc<[MaskShape]> {
+    /// The shapes of all projections.
+    pub fn shapes(&self) -> &Arc<[MatrixShape]> {
         &self.shapes
     }
 
-    /// The columns of a projection's masks.
-    pub fn shape(&self, projection: usize) -> MaskShape {
+    /// The shape of a projection.
+    pub fn shape(&self, projection: usize) -> MatrixShape {
         self.shapes[projection]
     }
 
@@ -279,11 +276,14 @@ pub(crate) type Lanes = Zeroizing<Vec<u32>>;
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use talaria_wire::manifest::WeightFormat;
 
-    const SHAPES: [MaskShape; 2] = [
-        MaskShape { k: 3, outputs: 2 },
-        MaskShape { k: 20, outputs: 17 },
-    ];
+    const fn shape(k: usize, n: usize) -> MatrixShape {
+        let format = WeightFormat::Int8;
+        MatrixShape { k, n, format }
+    }
+
+    const SHAPES: [MatrixShape; 2] = [shape(3, 2), shape(20, 17)];
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn parameters() -> &'static Parameters {
@@ -304,7 +304,7 @@ mod tests {
         for block in 0..SHAPES[projection].k.div_ceil(LANES) {
             assert!(batch.set_masks(block, &lanes));
         }
-        for block in 0..SHAPES[projection].outputs.div_ceil(LANES) {
+        for block in 0..corrections(SHAPES[projection]).div_ceil(LANES) {
             assert!(batch.set_corrections(block, &lanes));
         }
         batch
@@ -371,7 +371,10 @@ mod tests {
             pools.deliver(projection, batch(projection, 7));
             let drawn = drawing.join().unwrap().unwrap();
             assert_eq!(drawn.minted.masks.len(), 5 * 2 * SHAPES[0].k);
-            assert_eq!(drawn.minted.corrections.len(), 5 * 2 * SHAPES[0].outputs);
+            assert_eq!(
+                drawn.minted.corrections.len(),
+                5 * 2 * corrections(SHAPES[0])
+            );
             assert!(drawn.waited >= Duration::from_millis(20));
         });
         let late = pools.draw(1, 1, Duration::from_millis(10)).err().unwrap();

@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use talaria_arithmetic::keystream;
 use talaria_arithmetic::module_lwe::{Parameters, PublicPolynomials};
+use talaria_arithmetic::residue::RESIDUE_BYTES;
+use talaria_wire::shape::MatrixShape;
 
-use super::MaskShape;
+use super::pool::corrections;
 use crate::cvm::{CvmError, SetupPhase, SetupProgress};
 use crate::engine::EngineHandle;
 use cache::{CacheKey, Reader, Writer};
@@ -22,8 +24,6 @@ use cache::{CacheKey, Reader, Writer};
 const CALL_RESIDUES: usize = 4 << 20;
 /// Rows of a call for public rows.
 const CALL_ROWS: usize = 256;
-/// Bytes of a residue.
-const RESIDUE_BYTES: u64 = 4;
 
 /// A and R_pub.
 pub(crate) struct PublicMatrices {
@@ -37,7 +37,7 @@ pub(crate) struct PublicMatrices {
 pub(crate) struct Source {
     pub parameters: &'static Parameters,
     pub seed: [u8; 32],
-    pub shapes: Arc<[MaskShape]>,
+    pub shapes: Arc<[MatrixShape]>,
     pub model_digest: [u8; 32],
 }
 
@@ -98,13 +98,14 @@ impl PublicMatrices {
 
 impl Source {
     fn empty_r_pub(&self) -> Vec<PublicPolynomials> {
-        let empty = |shape: &MaskShape| PublicPolynomials::new(self.parameters, shape.outputs);
+        let empty =
+            |shape: &MatrixShape| PublicPolynomials::new(self.parameters, corrections(*shape));
         self.shapes.iter().map(empty).collect()
     }
 
     /// Residues of all rows of R_pub.
     fn residues(&self) -> u64 {
-        let outputs: usize = self.shapes.iter().map(|shape| shape.outputs).sum();
+        let outputs: usize = self.shapes.iter().copied().map(corrections).sum();
         (2 * outputs * self.parameters.public_rows()) as u64
     }
 
@@ -112,7 +113,7 @@ impl Source {
     fn calls(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let most = self.parameters.public_rows();
         self.shapes.iter().enumerate().flat_map(move |(i, shape)| {
-            let fit = CALL_RESIDUES / (2 * shape.k.max(shape.outputs));
+            let fit = CALL_RESIDUES / (2 * shape.k.max(corrections(*shape)));
             let rows = fit.clamp(1, CALL_ROWS);
             (0..most)
                 .step_by(rows)
@@ -144,7 +145,7 @@ async fn from_cache(
     let mut r_pub = source.empty_r_pub();
     let mut done = Done::of(source);
     for (projection, first, rows) in source.calls() {
-        let residues = rows * 2 * source.shapes[projection].outputs;
+        let residues = rows * 2 * corrections(source.shapes[projection]);
         let Some(kept) = reader.next(residues) else {
             return Ok(None);
         };
@@ -217,8 +218,8 @@ impl Done {
         self.residues += residues as u64;
         SetupProgress {
             phase: SetupPhase::PublicRows,
-            done_bytes: self.residues * RESIDUE_BYTES,
-            total_bytes: self.total * RESIDUE_BYTES,
+            done_bytes: self.residues * RESIDUE_BYTES as u64,
+            total_bytes: self.total * RESIDUE_BYTES as u64,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use talaria_wire::channel::message::{Event, Request};
+use talaria_wire::shape::MatrixShape;
 use wasmtime::{Store, Trap};
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ use super::store::{CallClock, GuestState, MemoryLimit};
 use super::{InstanceCounters, Payload, bindings};
 use crate::cvm::CvmError;
 use crate::link::{LinkPlan, Links, SETUP_FACTOR};
-use crate::masks::{Lanes, MaskShape, Pools};
+use crate::masks::{Lanes, Pools, corrections};
 pub use sealed::{Keys, Refused};
 
 /// What every instance of one CVM is made with.
@@ -243,13 +244,13 @@ impl Instance {
         })
     }
 
-    pub fn begin_batch(&mut self, parameters: &str, shape: MaskShape) -> Result<(), CvmError> {
+    pub fn begin_batch(&mut self, parameters: &str, shape: MatrixShape) -> Result<(), CvmError> {
         let begun = self.call("minting.begin", 1, |exports, store| {
             exports.talaria_payload_minting().call_begin(
                 store,
                 parameters,
                 shape.k as u32,
-                shape.outputs as u32,
+                corrections(shape) as u32,
             )
         });
         begun?.map_err(CvmError::Internal)

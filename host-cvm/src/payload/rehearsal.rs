@@ -5,13 +5,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use talaria_arithmetic::module_lwe::{LANES, Parameters};
+use talaria_wire::manifest::WeightFormat;
+use talaria_wire::shape::MatrixShape;
 use tokio::sync::watch;
 
 use super::bindings::exports::talaria::payload::rehearsal;
 use super::{Blueprint, Instance, InstanceCounters, MAX_MEMORY_BYTES, Payload};
 use crate::cvm::CvmError;
 use crate::link::{Deadlines, LinkPlan};
-use crate::masks::{Batch, MaskShape, Masking, Pools};
+use crate::masks::{Batch, Masking, Pools};
 
 /// Runs of a part; the median counts.
 const RUNS: usize = 5;
@@ -25,17 +27,6 @@ pub enum Part {
     Check,
     /// Removal of masks.
     Unmask,
-}
-
-/// A weight matrix that is made up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matrix {
-    /// Input features.
-    pub k: u32,
-    /// Outputs.
-    pub n: u32,
-    /// int8 planes of a weight.
-    pub planes: u32,
 }
 
 /// An instance that is linked to nothing.
@@ -77,12 +68,15 @@ impl Rehearsal {
     pub fn parts(
         &mut self,
         (masking, remo_rank): (Masking, f32),
-        matrix: Matrix,
+        shape: MatrixShape,
         rows: u32,
         parts: &[Part],
     ) -> Result<Vec<Duration>, CvmError> {
-        let Matrix { k, n, planes } = matrix;
-        let matrix = rehearsal::Matrix { k, n, planes };
+        let matrix = rehearsal::Matrix {
+            k: shape.k as u32,
+            n: shape.n as u32,
+            planes: shape.format.planes() as u32,
+        };
         self.instance
             .begin_rehearsal(masking.into(), remo_rank, matrix, rows)?;
         let time = |part: &Part| {
@@ -130,9 +124,10 @@ impl Rehearsal {
     pub fn minting(&mut self, parameters: &'static Parameters) -> Result<f64, CvmError> {
         const BLOCKS: usize = 64;
         let columns = BLOCKS * LANES;
-        let shape = MaskShape {
+        let shape = MatrixShape {
             k: columns,
-            outputs: LANES,
+            n: LANES,
+            format: WeightFormat::Int8,
         };
         let polynomials = vec![1i32; BLOCKS * parameters.block_words()];
         let mut batch = Batch::new(parameters, shape);

@@ -13,7 +13,7 @@ pub mod path;
 mod portable;
 mod reduce;
 
-use super::{Backend, BackendError, MatrixShape, Planes};
+use super::{Backend, BackendError, MatrixShape, Planes, shape};
 use layout::{Block, LANES, PackedMatrix};
 use limbs::{Quad, Units};
 use path::{Path, Sums};
@@ -84,7 +84,7 @@ impl Backend for CpuBackend {
     }
 
     fn add_matrix(&mut self, shape: MatrixShape) -> Result<usize, BackendError> {
-        shape.validate(reduce::MAX_K)?;
+        shape::validate(shape, reduce::MAX_K)?;
         self.matrices.push(PackedMatrix::new(shape)?);
         Ok(self.matrices.len() - 1)
     }
@@ -97,7 +97,7 @@ impl Backend for CpuBackend {
         weights: &[i8],
     ) -> Result<(), BackendError> {
         let shape = self.matrix(matrix)?.shape();
-        shape.check_weights(plane, first, weights.len())?;
+        shape::check_weights(shape, plane, first, weights.len())?;
         let packed = &mut self.matrices[matrix];
         self.pool.install(|| packed.store(plane, first, weights));
         Ok(())
@@ -112,7 +112,7 @@ impl Backend for CpuBackend {
     ) -> Result<Vec<i8>, BackendError> {
         let packed = self.matrix(matrix)?;
         let shape = packed.shape();
-        shape.check_weights(plane, first, count.saturating_mul(shape.k))?;
+        shape::check_weights(shape, plane, first, count.saturating_mul(shape.k))?;
         Ok(self.pool.install(|| packed.read(plane, first, count)))
     }
 
@@ -125,7 +125,7 @@ impl Backend for CpuBackend {
     ) -> Result<Vec<u32>, BackendError> {
         let packed = self.matrix(matrix)?;
         let shape = packed.shape();
-        shape.check_rows(rows, x.len())?;
+        shape::check_rows(shape, rows, x.len())?;
         let work = rows * shape.k * shape.n * shape.format.planes();
         if work <= SERIAL_WORK {
             return Ok(product(self.path, packed, x, planes, 1));

@@ -12,7 +12,7 @@ mod scratch;
 
 pub use adapter::{DeviceInfo, choose, devices, wanted_adapter};
 
-use super::{Backend, BackendError, MatrixShape, Planes};
+use super::{Backend, BackendError, MatrixShape, Planes, shape};
 use device::Gpu;
 use matrix::{GpuMatrix, Segment, Transfer};
 use pipelines::{GROUP, LANES, PARAMS_STRIDE, Params, Pipelines, STEP, STEP_BYTES};
@@ -98,7 +98,7 @@ impl Backend for WgpuBackend {
 
     fn add_matrix(&mut self, shape: MatrixShape) -> Result<usize, BackendError> {
         self.gpu.check()?;
-        shape.validate(1 << 24)?;
+        shape::validate(shape, 1 << 24)?;
         let matrix = GpuMatrix::new(&self.gpu, &self.pipelines, shape)?;
         self.matrices.push(matrix);
         Ok(self.matrices.len() - 1)
@@ -112,7 +112,7 @@ impl Backend for WgpuBackend {
         weights: &[i8],
     ) -> Result<(), BackendError> {
         let matrix = self.matrix(matrix)?;
-        matrix.shape.check_weights(plane, first, weights.len())?;
+        shape::check_weights(matrix.shape, plane, first, weights.len())?;
         self.with_transfer(matrix, |transfer| {
             transfer.store(&self.gpu, &self.pipelines, matrix, plane, first, weights)
         })
@@ -127,7 +127,7 @@ impl Backend for WgpuBackend {
     ) -> Result<Vec<i8>, BackendError> {
         let matrix = self.matrix(matrix)?;
         let weights = count.saturating_mul(matrix.shape.k);
-        matrix.shape.check_weights(plane, first, weights)?;
+        shape::check_weights(matrix.shape, plane, first, weights)?;
         self.with_transfer(matrix, |transfer| {
             let outputs = first..first + count;
             transfer.read(&self.gpu, &self.pipelines, matrix, plane, outputs)
@@ -142,7 +142,7 @@ impl Backend for WgpuBackend {
         planes: Planes,
     ) -> Result<Vec<u32>, BackendError> {
         let matrix = self.matrix(matrix)?;
-        matrix.shape.check_rows(rows, x.len())?;
+        shape::check_rows(matrix.shape, rows, x.len())?;
         self.gpu.check()?;
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let rows_at_once = self.rows_at_once(matrix, planes);

@@ -105,10 +105,7 @@ impl Claim {
                 max: max_rows,
             });
         }
-        let planes = match request.planes_apart {
-            false => Planes::Joined,
-            true => Planes::Apart,
-        };
+        let planes = Planes::apart_if(request.planes_apart);
         let found = shape.output_bytes(rows, planes);
         if found > MAX_PRODUCT_BYTES {
             return Err(InvalidRows::Product { found });

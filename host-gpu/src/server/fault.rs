@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use talaria_arithmetic::PRIMES;
+use talaria_arithmetic::residue::RESIDUE_BYTES;
 
 use crate::scheduler::rows::to_little_endian;
 
@@ -119,10 +120,8 @@ impl FaultInjection {
 }
 
 fn flip(right: &[u8], n: usize, residue: usize, delta: u32) -> Bytes {
-    let mut residues: Vec<u32> = right
-        .chunks_exact(4)
-        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-        .collect();
+    let (words, _) = right.as_chunks::<RESIDUE_BYTES>();
+    let mut residues: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let at = residue % residues.len();
     let prime = u64::from(PRIMES[at / n % 2]);
     let sum = (u64::from(residues[at]) + u64::from(delta)) % prime;

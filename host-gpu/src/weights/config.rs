@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use talaria_wire::manifest::Decoder;
+use talaria_wire::manifest::{Decoder, Place, Structure};
 
 use super::families::{self, Family};
 use super::generation::Ids;
@@ -74,12 +74,21 @@ pub struct Described {
     pub config: Config,
     /// Its family.
     pub family: &'static dyn Family,
+    /// Which decoder computes it.
+    pub structure: Structure,
     /// Dimensions, validated.
     pub decoder: Decoder,
     /// Window of each layer.
     pub windows: Vec<Option<u32>>,
     /// How quantised linear layers are stored; none: none is quantised.
     pub quantisation: Option<Scheme>,
+}
+
+impl Described {
+    /// Place, k and n of every projection in canonical order.
+    pub fn shapes(&self) -> Vec<(Place, u32, u32)> {
+        self.structure.shapes(&self.decoder, self.windows.len())
+    }
 }
 
 /// Interprets the bytes of config.json.
@@ -92,6 +101,7 @@ pub fn describe(bytes: &[u8]) -> Result<Described, LoadError> {
     let config: Config = json::from_value(FILE, value)?;
     refuse_unsupported(&config)?;
     Ok(Described {
+        structure: family.structure(),
         decoder: decoder(&config, family)?,
         windows: windows(&config, family)?,
         config,

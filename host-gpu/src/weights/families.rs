@@ -4,6 +4,11 @@ mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
+mod tensors;
+
+use talaria_wire::manifest::Structure;
+
+pub use tensors::{Linears, TensorNames};
 
 use super::LoadError;
 use super::config::{Config, Head};
@@ -19,13 +24,23 @@ pub struct Biases {
     pub mlp: bool,
 }
 
-/// A family of decoder-only transformers with RMSNorm, rotary positions and a gated feed-forward layer.
+/// A family of decoder-only transformers.
 pub trait Family: Sync {
     /// `model_type` of config.json.
     fn model_type(&self) -> &'static str;
 
     /// Entry of `architectures` in config.json.
     fn architecture(&self) -> &'static str;
+
+    /// Which decoder of the payload computes it.
+    fn structure(&self) -> Structure {
+        Structure::PreNorm
+    }
+
+    /// What its tensors are called.
+    fn names(&self) -> &'static TensorNames {
+        &tensors::LLAMA
+    }
 
     /// Linear layers with biases.
     fn biases(&self, config: &Config) -> Biases;

@@ -5,18 +5,18 @@
 
 use std::collections::HashSet;
 
-use talaria_wire::manifest::{LayerExtras, Role};
+use talaria_wire::manifest::{Decoder, LayerExtras, Place, Role, WeightFormat};
 
 use super::checkpoint::{Checkpoint, Tensor};
 use super::config::Described;
+use super::families::{Linears, TensorNames};
 use super::{LoadError, names};
+use crate::backend::MatrixShape;
 
 /// One projection and where its weights are.
 pub struct Matrix<'a> {
-    /// Place in the decoder.
-    pub role: Role,
-    /// Layer, 0 for embedding and lm_head.
-    pub layer: u32,
+    /// Which one it is.
+    pub place: Place,
     /// Input features.
     pub k: usize,
     /// Outputs.
@@ -32,24 +32,13 @@ pub struct Matrix<'a> {
 impl Matrix<'_> {
     /// Whether the tensor is stored input by input.
     pub fn is_transposed(&self) -> bool {
-        self.role == Role::Embedding
+        self.place == Place::EMBEDDING
     }
 
-    /// For people: `layer 3 gate_up`.
-    pub fn name(&self) -> String {
-        projection_name(self.role, self.layer)
-    }
-}
-
-/// Name of a projection for people: `embedding`, `layer 3 gate_up`, `lm_head`.
-pub fn projection_name(role: Role, layer: u32) -> String {
-    match role {
-        Role::Embedding => "embedding".into(),
-        Role::Qkv => format!("layer {layer} qkv"),
-        Role::O => format!("layer {layer} o"),
-        Role::GateUp => format!("layer {layer} gate_up"),
-        Role::Down => format!("layer {layer} down"),
-        Role::LmHead => "lm_head".into(),
+    /// Its shape in a model of this format.
+    pub fn shape(&self, format: WeightFormat) -> MatrixShape {
+        let (k, n) = (self.k, self.n);
+        MatrixShape { k, n, format }
     }
 }
 
@@ -70,13 +59,13 @@ impl<'a> Layout<'a> {
         let mut finder = Finder {
             checkpoint,
             described,
+            names: described.family.names(),
             found: HashSet::new(),
         };
-        let layers = described.windows.len();
-        let shapes = described.decoder.shapes(layers);
+        let shapes = described.shapes();
         let matrices = shapes
             .into_iter()
-            .map(|(role, layer, k, n)| finder.matrix(role, layer, k as usize, n as usize))
+            .map(|(place, k, n)| finder.matrix(place, k as usize, n as usize))
             .collect::<Result<_, _>>()?;
         let extras = described.windows.iter().zip(0..);
         let layers = extras
@@ -87,100 +76,73 @@ impl<'a> Layout<'a> {
     }
 }
 
-const EMBED_TOKENS: &str = "model.embed_tokens.weight";
-const LM_HEAD: &str = "lm_head.weight";
-
 /// Looks tensors up and remembers which.
 struct Finder<'a, 'd> {
     checkpoint: &'a Checkpoint,
     described: &'d Described,
+    names: &'static TensorNames,
     found: HashSet<String>,
 }
 
 impl<'a> Finder<'a, '_> {
-    fn matrix(
-        &mut self,
-        role: Role,
-        layer: u32,
-        k: usize,
-        n: usize,
-    ) -> Result<Matrix<'a>, LoadError> {
-        let decoder = &self.described.decoder;
-        let biases = self.described.family.biases(&self.described.config);
-        let (q, kv) = (decoder.q_size() as usize, decoder.kv_size() as usize);
-        let at = |name: &str| format!("model.layers.{layer}.{name}");
-        let (norm, linears, biased) = match role {
-            Role::Embedding => {
-                let tensors = vec![self.tensor(EMBED_TOKENS, &[k, n])?];
-                return Ok(Matrix {
-                    role,
-                    layer,
-                    k,
-                    n,
-                    tensors,
-                    gain: vec![],
-                    bias: vec![],
-                });
-            }
-            Role::LmHead => {
-                let tensors = vec![self.lm_head(n, k)?];
-                let gain = self.values("model.norm.weight", k)?;
-                return Ok(Matrix {
-                    role,
-                    layer,
-                    k,
-                    n,
-                    tensors,
-                    gain,
-                    bias: vec![],
-                });
-            }
-            Role::Qkv => (
-                Some("input_layernorm.weight"),
-                vec![
-                    ("self_attn.q_proj", q),
-                    ("self_attn.k_proj", kv),
-                    ("self_attn.v_proj", kv),
-                ],
-                biases.qkv,
-            ),
-            Role::O => (None, vec![("self_attn.o_proj", n)], biases.o),
-            Role::GateUp => (
-                Some("post_attention_layernorm.weight"),
-                vec![("mlp.gate_proj", n / 2), ("mlp.up_proj", n / 2)],
-                biases.mlp,
-            ),
-            Role::Down => (None, vec![("mlp.down_proj", n)], biases.mlp),
-        };
-        let gain = norm.map_or(Ok(vec![]), |norm| self.values(&at(norm), k))?;
-        let mut tensors = Vec::with_capacity(linears.len());
-        let mut bias = Vec::new();
-        for (linear, outputs) in linears {
-            tensors.push(self.tensor(&at(&format!("{linear}.weight")), &[outputs, k])?);
-            if biased {
-                bias.extend(self.values(&at(&format!("{linear}.bias")), outputs)?);
-            }
-        }
-        Ok(Matrix {
-            role,
-            layer,
+    fn matrix(&mut self, place: Place, k: usize, n: usize) -> Result<Matrix<'a>, LoadError> {
+        let mut matrix = Matrix {
+            place,
             k,
             n,
-            tensors,
-            gain,
-            bias,
-        })
+            tensors: vec![],
+            gain: vec![],
+            bias: vec![],
+        };
+        match self.names.linears(place.role) {
+            None => matrix.tensors = vec![self.weight(self.names.embedding, &[k, n])?],
+            Some(linears) => self.fill(&mut matrix, linears)?,
+        }
+        Ok(matrix)
+    }
+
+    fn fill(&mut self, matrix: &mut Matrix<'a>, linears: Linears) -> Result<(), LoadError> {
+        let (place, k, n) = (matrix.place, matrix.k, matrix.n);
+        let biased = self.is_biased(place.role);
+        if let Some(norm) = linears.norm {
+            matrix.gain = self.gain(&self.names.at(place, norm), k)?;
+        }
+        let outputs = match linears.parts {
+            [_] => vec![n],
+            _ => parts(place.role, &self.described.decoder, n),
+        };
+        for (part, outputs) in linears.parts.iter().zip(outputs) {
+            let name = match place {
+                Place::LM_HEAD => self.lm_head(part)?.into(),
+                _ => self.names.at(place, part),
+            };
+            matrix.tensors.push(self.weight(&name, &[outputs, k])?);
+            if biased {
+                let bias = self.tensor(&format!("{name}.bias"), &[outputs])?;
+                matrix.bias.extend(bias.read_all()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_biased(&self, role: Role) -> bool {
+        let biases = self.described.family.biases(&self.described.config);
+        match role {
+            Role::Qkv => biases.qkv,
+            Role::O => biases.o,
+            Role::GateUp | Role::Down => biases.mlp,
+            Role::Embedding | Role::LmHead => false,
+        }
     }
 
     /// Its own tensor where there is one, as transformers 5 does; else the embedding's if tied.
-    fn lm_head(&mut self, vocab: usize, hidden: usize) -> Result<Tensor<'a>, LoadError> {
+    fn lm_head(&self, own: &'static str) -> Result<&'static str, LoadError> {
         let tied = self.described.config.tie_word_embeddings.unwrap_or(false);
-        let name = match self.checkpoint.has(LM_HEAD) {
-            true => LM_HEAD,
-            false if tied => EMBED_TOKENS,
-            false => return Err(LoadError::Untied),
-        };
-        self.tensor(name, &[vocab, hidden])
+        match self.checkpoint.has(&format!("{own}.weight")) {
+            true => Ok(own),
+            false if tied => Ok(self.names.embedding),
+            false => Err(LoadError::Untied),
+        }
     }
 
     fn extras(
@@ -195,9 +157,10 @@ impl<'a> Finder<'a, '_> {
         };
         if self.described.family.qk_norm() {
             let head_dim = self.described.decoder.head_dim as usize;
-            let at = |name: &str| format!("model.layers.{layer}.self_attn.{name}.weight");
-            extras.q_norm = self.values(&at("q_norm"), head_dim)?;
-            extras.k_norm = self.values(&at("k_norm"), head_dim)?;
+            let at = |name: &str| self.names.at(Role::Qkv.of(layer), name);
+            let (q_norm, k_norm) = (at(self.names.q_norm), at(self.names.k_norm));
+            extras.q_norm = self.gain(&q_norm, head_dim)?;
+            extras.k_norm = self.gain(&k_norm, head_dim)?;
         }
         Ok(extras)
     }
@@ -207,8 +170,12 @@ impl<'a> Finder<'a, '_> {
         self.checkpoint.tensor(name, shape)
     }
 
-    fn values(&mut self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-        self.tensor(name, &[length])?.read_all()
+    fn weight(&mut self, module: &str, shape: &[usize]) -> Result<Tensor<'a>, LoadError> {
+        self.tensor(&format!("{module}.weight"), shape)
+    }
+
+    fn gain(&mut self, norm: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+        self.weight(norm, &[length])?.read_all()
     }
 
     /// Some quantisers write a bias of zeros for every linear layer: it changes nothing.
@@ -224,5 +191,15 @@ impl<'a> Finder<'a, '_> {
                 model_type: self.described.decoder.model_type.clone(),
             }),
         }
+    }
+}
+
+/// Outputs of the linear layers that make a projection with n outputs.
+fn parts(role: Role, decoder: &Decoder, n: usize) -> Vec<usize> {
+    let (q, kv) = (decoder.q_size() as usize, decoder.kv_size() as usize);
+    match role {
+        Role::Qkv => vec![q, kv, kv],
+        Role::GateUp => vec![n / 2; 2],
+        Role::Embedding | Role::O | Role::Down | Role::LmHead => vec![n],
     }
 }

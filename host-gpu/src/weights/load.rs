@@ -6,7 +6,7 @@ use std::path::Path;
 
 use talaria_wire::digest::{ModelDigest, ModelHasher};
 use talaria_wire::manifest::{
-    self, Generation, LayerExtras, Manifest, Projection, Role, WeightFormat,
+    self, Generation, LayerExtras, Manifest, Place, Projection, WeightFormat,
 };
 
 use super::checkpoint::{Checkpoint, MAX_JSON_BYTES, read_optional};
@@ -129,8 +129,7 @@ fn add_matrix(
     matrix: &Matrix,
     format: WeightFormat,
 ) -> Result<(), LoadError> {
-    let (k, n) = (matrix.k, matrix.n);
-    let index = backend.add_matrix(MatrixShape { k, n, format })?;
+    let index = backend.add_matrix(matrix.shape(format))?;
     if index != i {
         let message = format!("a model needs a backend of its own, this one held {index} matrices");
         return Err(BackendError::Device(message).into());
@@ -177,14 +176,10 @@ pub fn digest_dir(
 /// A weight matrix as it would be on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surveyed {
-    /// `layer 3 qkv`, `embedding`.
-    pub name: String,
-    /// What it is for.
-    pub role: Role,
-    /// Input features.
-    pub k: usize,
-    /// Outputs.
-    pub n: usize,
+    /// Which one it is.
+    pub place: Place,
+    /// Its shape.
+    pub shape: MatrixShape,
     /// Largest sum of weight magnitudes in a column of one plane.
     pub plane_l1: u64,
 }
@@ -210,10 +205,8 @@ pub fn survey_dir(
             Ok(())
         })?;
         surveyed.push(Surveyed {
-            name: matrix.name(),
-            role: matrix.role,
-            k: matrix.k,
-            n: matrix.n,
+            place: matrix.place,
+            shape: matrix.shape(format),
             plane_l1,
         });
     }
@@ -272,6 +265,7 @@ impl Source {
     ) -> Result<Manifest, LoadError> {
         let manifest = Manifest {
             format: manifest::FORMAT,
+            structure: self.described.structure,
             decoder: self.described.decoder.clone(),
             weights,
             projections,
@@ -286,8 +280,7 @@ impl Source {
 
 fn projection(matrix: &Matrix, exponents: Vec<i16>) -> Projection {
     Projection {
-        role: matrix.role,
-        layer: matrix.layer,
+        place: matrix.place,
         // From u32 in the decoder's own shapes.
         k: matrix.k as u32,
         n: matrix.n as u32,
@@ -328,7 +321,7 @@ impl<'p, 'q> Bar<'p, 'q> {
     fn advance(&mut self, matrix: &Matrix, bytes: u64) {
         self.done_bytes += bytes;
         (self.progress)(LoadProgress {
-            what: matrix.name(),
+            what: matrix.place.to_string(),
             done_bytes: self.done_bytes,
             total_bytes: self.total_bytes,
         });

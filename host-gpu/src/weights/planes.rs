@@ -1,7 +1,7 @@
 //! A matrix as blocks of quantised outputs, with bounded memory.
 
 use rayon::prelude::*;
-use talaria_wire::manifest::{Role, WeightFormat};
+use talaria_wire::manifest::{Place, WeightFormat};
 
 use super::LoadError;
 use super::checkpoint::Tensor;
@@ -134,7 +134,7 @@ impl Matrix<'_> {
 
     /// The one-hot embedding picks single weights, so its products are always exact.
     fn check_exact(&self, block: &Block, format: WeightFormat) -> Result<(), LoadError> {
-        if self.role == Role::Embedding {
+        if self.place == Place::EMBEDDING {
             return Ok(());
         }
         let widest = block.scales.iter().zip(block.first..);
@@ -146,7 +146,7 @@ impl Matrix<'_> {
         }
         let (limit, min_bits) = quantise::widest();
         Err(LoadError::TooWide {
-            matrix: self.name(),
+            matrix: self.place.to_string(),
             output,
             l1: scale.plane_l1,
             min_bits,

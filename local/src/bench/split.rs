@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use talaria_host_cvm::{Counters, Masking, Matrix, Part, Rehearsal};
+use talaria_host_cvm::{Counters, Masking, Part, Rehearsal};
 use talaria_wire::manifest::{Manifest, Role};
 
 use super::measure::Decoding;
@@ -53,13 +53,8 @@ pub(super) fn split(
     };
     let mut parts = [Duration::ZERO; 3];
     for (index, occurrences) in roles(manifest) {
-        let projection = &manifest.projections[index as usize];
-        let matrix = Matrix {
-            k: projection.k,
-            n: projection.n,
-            planes: manifest.weights.planes() as u32,
-        };
-        let timed = rehearsal.parts(masking, matrix, rows, &PARTS)?;
+        let shape = manifest.projections[index].shape(manifest.weights);
+        let timed = rehearsal.parts(masking, shape, rows, &PARTS)?;
         for (total, time) in parts.iter_mut().zip(timed) {
             *total += time * occurrences;
         }
@@ -71,12 +66,13 @@ pub(super) fn split(
 const PARTS: [Part; 3] = [Part::Mask, Part::Check, Part::Unmask];
 
 /// Of each role the first projection, and how many there are.
-fn roles(manifest: &Manifest) -> Vec<(u32, u32)> {
-    let mut found: Vec<(Role, u32, u32)> = Vec::new();
-    for (index, projection) in (0..).zip(&manifest.projections) {
-        match found.iter_mut().find(|(role, ..)| *role == projection.role) {
+fn roles(manifest: &Manifest) -> Vec<(usize, u32)> {
+    let mut found: Vec<(Role, usize, u32)> = Vec::new();
+    for (index, projection) in manifest.projections.iter().enumerate() {
+        let role = projection.place.role;
+        match found.iter_mut().find(|(found, ..)| *found == role) {
             Some((.., occurrences)) => *occurrences += 1,
-            None => found.push((projection.role, index, 1)),
+            None => found.push((role, index, 1)),
         }
     }
     found

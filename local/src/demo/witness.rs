@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use talaria_arithmetic::keystream::expand_row;
+use talaria_arithmetic::residue::RESIDUE_BYTES;
 use talaria_host_gpu::record::{Observer, Seen};
 use talaria_host_gpu::scheduler::rows::ClaimBody;
 use talaria_wire::manifest::Manifest;
@@ -59,8 +60,7 @@ impl Observer for Witness {
 }
 
 fn first_words(bytes: &[u8], count: usize) -> Vec<u32> {
-    let words = bytes.chunks_exact(4).take(count);
-    words
-        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-        .collect()
+    let (words, _) = bytes.as_chunks::<RESIDUE_BYTES>();
+    let words = words.iter().take(count);
+    words.map(|word| u32::from_le_bytes(*word)).collect()
 }

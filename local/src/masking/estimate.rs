@@ -2,16 +2,17 @@
 
 use serde::Serialize;
 use talaria_arithmetic::exactness::{delta_bits, row_bits};
-use talaria_host_cvm::{MaskMemory, Masking, Matrix, PARAMETERS, Parameters, Part, Rehearsal};
+use talaria_host_cvm::{MaskMemory, Masking, MatrixShape, PARAMETERS, Parameters, Part, Rehearsal};
 use talaria_host_gpu::weights::Surveyed;
 use talaria_wire::manifest::{Role, WeightFormat};
+use talaria_wire::shape::Planes;
 
 use crate::error::LocalError;
 
 /// Rank of remo as a fraction of k: the default of `run`.
 const REMO_RANK: f32 = 0.5;
 /// remo is timed on a square matrix of this size, as larger ones do not fit an instance.
-const REMO_SIZE: u32 = 1024;
+const REMO_SIZE: usize = 1024;
 
 /// Matrices of one role: one a layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -34,22 +35,22 @@ pub(super) struct Matrices {
 pub(super) struct Model {
     /// In the order of a forward pass.
     pub roles: Vec<Matrices>,
-    /// int8 planes of a weight.
-    pub planes: usize,
+    /// How weights are stored.
+    pub format: WeightFormat,
 }
 
 impl Model {
     pub fn of(surveyed: Vec<Surveyed>, format: WeightFormat) -> Self {
         let mut roles: Vec<Matrices> = Vec::new();
         for matrix in surveyed {
-            let bits = match matrix.role {
+            let bits = match matrix.place.role {
                 // One-hot rows.
                 Role::Embedding => 2,
                 // The survey has refused what is too wide.
                 _ => row_bits(matrix.plane_l1).unwrap_or_default(),
             };
             let delta = delta_bits(matrix.plane_l1);
-            let role = name(matrix.role);
+            let role = matrix.place.role.name();
             match roles.iter_mut().find(|r| r.role == role) {
                 Some(found) => {
                     found.count += 1;
@@ -59,35 +60,26 @@ impl Model {
                 None => roles.push(Matrices {
                     role,
                     count: 1,
-                    k: matrix.k,
-                    n: matrix.n,
+                    k: matrix.shape.k,
+                    n: matrix.shape.n,
                     row_bits: bits,
                     delta_bits: delta,
                 }),
             }
         }
-        Self {
-            roles,
-            planes: format.planes(),
-        }
+        Self { roles, format }
     }
 
-    /// (k, outputs of all planes) of every matrix.
-    fn matrices(&self) -> impl Iterator<Item = (usize, usize)> + Clone {
+    fn shape(&self, k: usize, n: usize) -> MatrixShape {
+        let format = self.format;
+        MatrixShape { k, n, format }
+    }
+
+    /// Every matrix.
+    fn matrices(&self) -> impl Iterator<Item = MatrixShape> + Clone {
         self.roles
             .iter()
-            .flat_map(|r| std::iter::repeat_n((r.k, self.planes * r.n), r.count))
-    }
-}
-
-fn name(role: Role) -> &'static str {
-    match role {
-        Role::Embedding => "embedding",
-        Role::Qkv => "qkv",
-        Role::O => "o",
-        Role::GateUp => "gate_up",
-        Role::Down => "down",
-        Role::LmHead => "lm_head",
+            .flat_map(|r| std::iter::repeat_n(self.shape(r.k, r.n), r.count))
     }
 }
 
@@ -168,7 +160,8 @@ impl Scheme {
         };
         if let Scheme::ModuleLwe(parameters) = self {
             let memory = MaskMemory::of(parameters, model.matrices());
-            let columns: usize = model.matrices().map(|(k, outputs)| k + outputs).sum();
+            let columns = |shape: MatrixShape| shape.k + shape.outputs(Planes::Apart);
+            let columns: usize = model.matrices().map(columns).sum();
             estimate.parameters = Some(parameters.name);
             estimate.security_bits = Some(parameters.security_bits);
             estimate.security = format!("Module-LWE, about {} bits", parameters.security_bits);
@@ -188,12 +181,8 @@ fn online_ms(
     rehearsal: &mut Rehearsal,
 ) -> Result<f64, LocalError> {
     let mut parts = |masking, k: usize, n: usize, parts: &[Part]| {
-        let matrix = Matrix {
-            k: k as u32,
-            n: n as u32,
-            planes: model.planes as u32,
-        };
-        let times = rehearsal.parts((masking, REMO_RANK), matrix, 1, parts)?;
+        let shape = model.shape(k, n);
+        let times = rehearsal.parts((masking, REMO_RANK), shape, 1, parts)?;
         let total: f64 = times.iter().map(|time| time.as_secs_f64() * 1e3).sum();
         Ok::<_, LocalError>(total)
     };
@@ -203,7 +192,7 @@ fn online_ms(
         let once = match masking {
             // Its mask is rank x (k + n) multiply-adds.
             Masking::Remo => {
-                let size = REMO_SIZE as usize;
+                let size = REMO_SIZE;
                 let rank = |k: usize| f64::from(REMO_RANK) * k.min(n) as f64;
                 let unit = parts(masking, size, size, &[Part::Mask])?
                     / (f64::from(REMO_RANK) * size as f64 * 2.0 * size as f64);
@@ -221,27 +210,27 @@ fn online_ms(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use talaria_wire::manifest::Place;
 
     #[test]
     fn layers_of_a_role_are_one_line() {
-        let matrix = |role, k, n, plane_l1| Surveyed {
-            name: String::new(),
-            role,
-            k,
-            n,
+        let format = WeightFormat::Int16;
+        let matrix = |place, k, n, plane_l1| Surveyed {
+            place,
+            shape: MatrixShape { k, n, format },
             plane_l1,
         };
         let surveyed = vec![
-            matrix(Role::Embedding, 40, 8, 4000),
-            matrix(Role::Qkv, 8, 16, 127 * 4096),
-            matrix(Role::Qkv, 8, 16, 100),
+            matrix(Place::EMBEDDING, 40, 8, 4000),
+            matrix(Role::Qkv.of(0), 8, 16, 127 * 4096),
+            matrix(Role::Qkv.of(1), 8, 16, 100),
         ];
-        let model = Model::of(surveyed, WeightFormat::Int16);
+        let model = Model::of(surveyed, format);
         assert_eq!(model.roles.len(), 2);
         let qkv = &model.roles[1];
         assert_eq!((qkv.count, qkv.row_bits, qkv.delta_bits), (2, 17, 25));
         assert_eq!(model.roles[0].row_bits, 2);
-        let matrices: Vec<_> = model.matrices().collect();
-        assert_eq!(matrices, [(40, 16), (8, 32), (8, 32)]);
+        let matrices: Vec<_> = model.matrices().map(|m| (m.k, m.n)).collect();
+        assert_eq!(matrices, [(40, 8), (8, 16), (8, 16)]);
     }
 }

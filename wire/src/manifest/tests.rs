@@ -17,12 +17,12 @@ fn manifest() -> Manifest {
             scaling: RopeScaling::None,
         },
     };
-    let projections = decoder
-        .shapes(1)
+    let structure = Structure::PreNorm;
+    let projections = structure
+        .shapes(&decoder, 1)
         .into_iter()
-        .map(|(role, layer, k, n)| Projection {
-            role,
-            layer,
+        .map(|(place, k, n)| Projection {
+            place,
             k,
             n,
             exponents: vec![3; n as usize],
@@ -31,6 +31,7 @@ fn manifest() -> Manifest {
         .collect();
     Manifest {
         format: FORMAT,
+        structure,
         decoder,
         weights: WeightFormat::Int16,
         projections,
@@ -99,13 +100,11 @@ fn contradictions_are_named() {
             "expected {expected:?} in {error:?}"
         );
     };
-    refuse("format 2", &|m| m.format = 2);
+    refuse("format 1", &|m| m.format = 1);
     refuse("head_dim = 3 is odd", &|m| m.decoder.head_dim = 3);
     refuse("hidden_size = 0", &|m| m.decoder.hidden_size = 0);
     refuse("cannot share", &|m| m.decoder.num_key_value_heads = 3);
-    refuse("Embedding of layer 0 expected", &|m| {
-        m.decoder.hidden_size = 6
-    });
+    refuse("embedding expected", &|m| m.decoder.hidden_size = 6);
     refuse("exponents for 4 outputs", &|m| {
         m.projections[0].exponents.truncate(3)
     });
@@ -121,4 +120,41 @@ fn contradictions_are_named() {
         m.generation.eos_token_ids.push(8)
     });
     refuse("rope theta = 0", &|m| m.decoder.rope.theta = 0.0);
+}
+
+#[test]
+fn a_structure_that_is_not_known_is_named() {
+    let bytes = manifest().to_bytes();
+    let known = Structure::PreNorm.name();
+    let changed = |name: &str| {
+        let head = postcard::to_allocvec(&(FORMAT, name)).unwrap();
+        let rest = &bytes[postcard::to_allocvec(&(FORMAT, known)).unwrap().len()..];
+        Manifest::from_bytes(&[&head[..], rest].concat())
+    };
+    assert_eq!(changed(known).unwrap(), manifest());
+    let error = changed("sandwich").unwrap_err();
+    assert!(matches!(&error, ManifestError::Structure(name) if name == "sandwich"));
+    assert!(error.to_string().contains(known), "{error}");
+    let long = changed(&"\u{e9}".repeat(1 << 20)).unwrap_err().to_string();
+    assert!(long.len() < 1000, "{} bytes", long.len());
+}
+
+#[test]
+fn every_projection_is_found_by_its_place() {
+    let manifest = manifest();
+    for (index, projection) in manifest.projections.iter().enumerate() {
+        assert_eq!(manifest.index_of(projection.place), Some(index));
+    }
+    assert_eq!(manifest.index_of(Role::Qkv.of(1)), None);
+    let names = manifest.projections.iter().map(|p| p.place.to_string());
+    let names: Vec<_> = names.collect();
+    let expected = [
+        "embedding",
+        "layer 0 qkv",
+        "layer 0 o",
+        "layer 0 gate_up",
+        "layer 0 down",
+        "lm_head",
+    ];
+    assert_eq!(names, expected);
 }

@@ -58,6 +58,7 @@ impl From<&Decoder> for Heads {
 
 /// Keys and values of one session and layer. Grows block by block, so that nothing is moved and nothing
 /// secret is left behind; blocks are zeroized when the window has left them and on drop.
+#[derive(Clone)]
 pub struct KvCache {
     heads: Heads,
     /// Position i sees j with `i - window < j <= i`; none: all j <= i.
@@ -163,6 +164,7 @@ impl KvCache {
 /// Keys and values of 16 positions. First the keys of all heads, transposed:
 /// `(kv_heads, head_dim, 16 positions)`; then the values `(kv_heads, tiles, 16 positions, 16 elements)`, the
 /// last tile padded with zeros.
+#[derive(Clone)]
 pub(super) struct Block {
     rows: Zeroizing<Box<[Lanes]>>,
     heads: Heads,

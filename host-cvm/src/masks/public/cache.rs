@@ -9,6 +9,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use talaria_arithmetic::residue::RESIDUE_BYTES;
 
 use super::Source;
 
@@ -43,7 +44,7 @@ impl CacheKey {
     }
 
     fn file_bytes(&self) -> u64 {
-        (MAGIC.len() + KEY_BYTES) as u64 + 4 * self.residues
+        (MAGIC.len() + KEY_BYTES) as u64 + RESIDUE_BYTES as u64 * self.residues
     }
 }
 
@@ -76,9 +77,9 @@ impl Reader {
 
     /// The next residues; none if they cannot be read.
     pub fn next(&mut self, residues: usize) -> Option<Vec<u32>> {
-        let mut bytes = vec![0; 4 * residues];
+        let mut bytes = vec![0; RESIDUE_BYTES * residues];
         self.0.read_exact(&mut bytes).ok()?;
-        let (words, _) = bytes.as_chunks::<4>();
+        let (words, _) = bytes.as_chunks::<RESIDUE_BYTES>();
         Some(words.iter().map(|word| u32::from_le_bytes(*word)).collect())
     }
 }
@@ -152,14 +153,20 @@ impl Drop for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::masks::MaskShape;
     use talaria_arithmetic::module_lwe::Parameters;
+    use talaria_wire::manifest::WeightFormat;
+    use talaria_wire::shape::MatrixShape;
 
     fn source() -> Source {
         Source {
             parameters: Parameters::find("256x10").unwrap(),
             seed: [1; 32],
-            shapes: [MaskShape { k: 4, outputs: 1 }].into(),
+            shapes: [MatrixShape {
+                k: 4,
+                n: 1,
+                format: WeightFormat::Int8,
+            }]
+            .into(),
             model_digest: [2; 32],
         }
     }

@@ -6,13 +6,13 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::*;
-use crate::link::{Deadlines, Shape};
+use crate::link::Deadlines;
 use crate::payload::tests::payload_that_does;
 
 /// An instance without hosts, and what stops it.
 fn instance(body: &str) -> (Result<Instance, CvmError>, watch::Sender<bool>) {
     let (stop, stopped) = watch::channel(false);
-    let shapes: Arc<[Shape]> = Arc::new([]);
+    let shapes: Arc<[MatrixShape]> = Arc::new([]);
     let blueprint = Blueprint {
         payload: payload_that_does(body),
         links: LinkPlan {

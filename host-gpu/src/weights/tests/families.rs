@@ -2,7 +2,7 @@
 
 use safetensors::Dtype;
 use serde_json::{Value, json};
-use talaria_wire::manifest::{Manifest, Role, RopeScaling, WeightFormat};
+use talaria_wire::manifest::{Manifest, Place, Role, RopeScaling, WeightFormat};
 
 use super::checkpoint::{FFN, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, Tiny, VOCAB};
 use super::{load, load_tiny};
@@ -30,7 +30,7 @@ fn every_family_has_its_parts_and_survives_the_wire() {
         assert_eq!(manifest.projections.len(), 4 * LAYERS + 2);
         assert_eq!(manifest.weight_bytes(), model.backend.weight_bytes());
         for projection in &manifest.projections {
-            let biased = model_type == "qwen2" && projection.role == Role::Qkv;
+            let biased = model_type == "qwen2" && projection.place.role == Role::Qkv;
             let expected = if biased { projection.n as usize } else { 0 };
             assert_eq!(projection.bias.len(), expected, "{projection:?}");
         }
@@ -65,10 +65,9 @@ fn biases_by_configuration_are_stacked_like_their_outputs() {
         }
     }
     let manifest = load_tiny(&tiny).manifest;
-    let bias = |role: Role, layer: u32| {
-        let found = manifest.projections.iter();
-        let mut found = found.filter(|p| (p.role, p.layer) == (role, layer));
-        found.next().unwrap().bias.clone()
+    let bias = |place: Place| {
+        let index = manifest.index_of(place).unwrap();
+        manifest.projections[index].bias.clone()
     };
     let stored = |names: &[&str]| -> Vec<f32> {
         let names = names
@@ -79,14 +78,14 @@ fn biases_by_configuration_are_stacked_like_their_outputs() {
             .collect()
     };
     let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-    assert_eq!(bias(Role::Qkv, 1), stored(&qkv));
-    assert_eq!(bias(Role::O, 1), stored(&["self_attn.o_proj"]));
+    assert_eq!(bias(Role::Qkv.of(1)), stored(&qkv));
+    assert_eq!(bias(Role::O.of(1)), stored(&["self_attn.o_proj"]));
     assert_eq!(
-        bias(Role::GateUp, 1),
+        bias(Role::GateUp.of(1)),
         stored(&["mlp.gate_proj", "mlp.up_proj"])
     );
-    assert_eq!(bias(Role::Down, 1), stored(&["mlp.down_proj"]));
-    assert!(bias(Role::LmHead, 0).is_empty() && bias(Role::Embedding, 0).is_empty());
+    assert_eq!(bias(Role::Down.of(1)), stored(&["mlp.down_proj"]));
+    assert!(bias(Place::LM_HEAD).is_empty() && bias(Place::EMBEDDING).is_empty());
 }
 
 #[test]
