@@ -80,7 +80,12 @@ pub struct Tensors(Vec<u8>);
 impl Tensors {
     /// Reads the file.
     pub fn read(model: &str) -> Self {
-        Self(std::fs::read(model_dir(model).join("golden.safetensors")).expect("fixture"))
+        Self::of(&model_dir(model).join("golden.safetensors"))
+    }
+
+    /// Reads a file of the same kind.
+    pub fn of(path: &std::path::Path) -> Self {
+        Self(std::fs::read(path).expect("fixture"))
     }
 
     /// A float32 tensor.

@@ -131,6 +131,7 @@ impl Native {
             let mut inputs = [Input {
                 tokens,
                 position,
+                length: position + tokens.len(),
                 state,
                 logits,
             }];
@@ -147,6 +148,7 @@ impl Native {
             let mut inputs = [Input {
                 tokens,
                 position: 0,
+                length: tokens.len(),
                 state: &mut state,
                 logits: 0,
             }];
@@ -161,18 +163,27 @@ impl Native {
 
     /// Greedy continuation, one token a pass.
     pub fn greedy(&self, prompt: &[u32], tokens: usize) -> Vec<u32> {
-        let mut state = self.state();
-        let mut logits = self.logits(&mut state, prompt, 0, 1);
-        let mut out = Vec::new();
-        loop {
+        let steps = self.greedy_steps(prompt, tokens);
+        steps.into_iter().map(|(token, _)| token).collect()
+    }
+
+    /// Greedy continuation, one token a pass, and the logits (vocab,) that chose each.
+    pub fn greedy_steps(&self, prompt: &[u32], tokens: usize) -> Vec<(u32, Vec<f32>)> {
+        let mut sequence = prompt.to_vec();
+        let (mut state, mut position) = (self.state(), 0);
+        let mut steps = Vec::new();
+        while steps.len() < tokens {
+            let logits = self.logits(&mut state, &sequence[position..], position, 1);
+            position = sequence.len();
             let best = (0..logits.len())
                 .fold(0, |best, i| if logits[i] > logits[best] { i } else { best });
-            out.push(best as u32);
-            if out.len() == tokens {
-                return out;
+            sequence.push(best as u32);
+            if self.decoder.outgrows(position, sequence.len()) {
+                (state, position) = (self.state(), 0);
             }
-            logits = self.logits(&mut state, &[best as u32], prompt.len() + out.len() - 1, 1);
+            steps.push((best as u32, logits));
         }
+        steps
     }
 
     fn with_projector<T>(&self, run: impl FnOnce(&mut Projector<'_>) -> T) -> T {

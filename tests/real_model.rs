@@ -31,7 +31,7 @@ fn greedy_tokens_and_loss_are_those_of_an_independent_forward_pass() {
         assert_eq!(found, prompt.greedy_ids, "{}", prompt.name);
     }
     let ids = &golden.eval.ids;
-    let logits = native.logits(&mut native.caches(), ids, 0, ids.len());
+    let logits = native.logits(&mut native.state(), ids, 0, ids.len());
     let loss = mean_loss(&logits, ids);
     eprintln!("int16: {loss:.6} nats, float {:.6}", golden.eval.loss);
     assert!((loss - golden.eval.loss).abs() <= 1e-3, "{loss}");

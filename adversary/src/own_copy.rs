@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DMatrixView};
 use talaria_arithmetic::exactness::{delta_bits, row_bits};
-use talaria_arithmetic::fixed_point::power_of_two;
 use talaria_guest::fixed_point::FixedRows;
 use talaria_guest::models::{Decoder, Input, Products, State};
 use talaria_guest::ops::rms_norm;
@@ -187,6 +186,7 @@ impl Prefix {
         Input {
             tokens,
             position: self.len,
+            length: self.len + tokens.len(),
             state,
             logits,
         }
@@ -250,7 +250,7 @@ fn read(
             for (c, output) in read.chunks_exact(k).enumerate() {
                 let magnitudes = output.iter().map(|w| u64::from(w.unsigned_abs()));
                 l1 = l1.max(magnitudes.sum());
-                let scale = power_of_two(-i32::from(projection.exponents[first + c])) * factor;
+                let scale = f64::from(projection.scales[first + c]) * factor;
                 for (w, plane) in matrix.column_mut(first + c).iter_mut().zip(output) {
                     *w += (f64::from(*plane) * scale) as f32;
                 }

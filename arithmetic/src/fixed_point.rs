@@ -1,9 +1,9 @@
-//! Power-of-two fixed point for rows and weight columns, and balanced int8 planes.
+//! Power-of-two fixed point for rows and int16 weights, and balanced int8 planes.
 //!
 //! A row x (f32) becomes `X = round(x * 2^e)` with the largest e such that `|X| <= 2^(b_x-1) - 1`; a
-//! weight column w becomes `W = round(w * 2^f)` with the largest f such that `|W|` fits its format.
-//! Rounding is to nearest, ties to even. Scales are powers of two, so scaling is exact and products
-//! come back by one multiplication with `2^-(e+f)`.
+//! column w of int16 weights becomes `W = round(w * 2^f)` with the largest f such that `|W|` fits.
+//! Rounding is to nearest, ties to even, and scaling is exact. Columns of int8 weights have other
+//! scales (docs/protocol.md, (2.2)).
 
 /// Largest magnitude of an int16 weight: `127 * 256 + 127`, so that both balanced planes fit int8.
 pub const INT16_MAX: i32 = 127 * 256 + 127;

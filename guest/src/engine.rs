@@ -173,10 +173,12 @@ impl Engine {
             .map_err(|e| invalid(&e))?;
         let stops = StopStrings::new(&stop).map_err(|e| invalid(&e))?;
         let eos = &self.ready.manifest.generation.eos_token_ids;
+        let mut tokens = Zeroizing::new(Vec::with_capacity(ids.len() + remaining as usize));
+        tokens.extend_from_slice(&ids);
         let session = Session {
             state: self.decoder.state(),
             position: 0,
-            pending: ids.clone(),
+            tokens,
             state_bytes,
             sampler,
             text: self.tokenizer.clone().map(|tokenizer| {
@@ -316,11 +318,13 @@ impl Engine {
                 .iter_mut()
                 .filter_map(|(id, session)| {
                     let rows = *plan.get(id)?;
+                    let pending = session.tokens.get(session.position..)?;
                     Some(Input {
-                        tokens: &session.pending[..rows],
+                        tokens: &pending[..rows],
                         position: session.position,
+                        length: session.tokens.len(),
                         state: &mut session.state,
-                        logits: usize::from(rows == session.pending.len()),
+                        logits: usize::from(rows == pending.len()),
                     })
                 })
                 .collect();
@@ -336,8 +340,7 @@ impl Engine {
                 continue;
             };
             session.position += rows;
-            if rows < session.pending.len() {
-                session.pending.drain(..rows);
+            if !session.pending().is_empty() {
                 continue;
             }
             let Some(logits) = rows_of_logits.next() else {
@@ -350,6 +353,12 @@ impl Engine {
             if let Some(finished) = finished {
                 events.push((id, finished));
                 self.sessions.remove(&id);
+            } else if self
+                .decoder
+                .outgrows(session.position, session.tokens.len())
+            {
+                session.state = self.decoder.state();
+                session.position = 0;
             }
         }
         Ok(events)
@@ -367,7 +376,7 @@ impl Engine {
             .chain(self.sessions.range(served));
         let (decoding, prefilling): (Vec<_>, Vec<_>) = in_turn
             .filter(|(_, session)| !session.held)
-            .map(|(id, session)| (*id, session.pending.len()))
+            .map(|(id, session)| (*id, session.pending().len()))
             .partition(|(_, pending)| *pending == 1);
         for (id, pending) in decoding.into_iter().chain(prefilling) {
             let rows = pending.min(budget);

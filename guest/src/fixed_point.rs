@@ -100,15 +100,15 @@ impl FixedRows {
         out
     }
 
-    /// Products y (rows,n) from integers: `y = Y * 2^-(e+f)`, then the bias (n,) or nothing.
+    /// Products y (rows,n) from integers: `y = Y * (s * 2^-e)`, then the bias (n,) or nothing.
     ///
-    /// `column_scales` (n,) are `2^-f`.
+    /// `column_scales` s (n,) are those of the weights.
     pub fn dequantise(&self, products: &[i64], column_scales: &[f64], bias: &[f32]) -> Vec<f32> {
         let n = column_scales.len();
         let mut out = vec![0.0; self.rows() * n];
         let rows = products.chunks_exact(n).zip(&self.exponents);
         for ((row, exponent), out) in rows.zip(out.chunks_exact_mut(n)) {
-            // |Y| < 2^61: rounds once to f64 and once to f32, the same everywhere.
+            // s * 2^-e is exact. Y to f64, the product and f32 round once each, the same everywhere.
             lanes::dequantise(row, column_scales, power_of_two(-exponent), out);
         }
         if !bias.is_empty() {
@@ -159,10 +159,11 @@ mod tests {
         }
 
         #[test]
-        fn bias_and_scale(y in -(1i64 << 50)..1 << 50, f in -20i32..20, b in -10f32..10.0) {
+        fn bias_and_scale(y in -(1i64 << 50)..1 << 50, s in 1e-9f32..1e9, b in -10f32..10.0) {
             let rows = FixedRows::from_integers(vec![1], 1);
-            let expected = (y as f64 * 2f64.powi(-f)) as f32 + b;
-            prop_assert_eq!(rows.dequantise(&[y], &[2f64.powi(-f)], &[b]), vec![expected]);
+            let s = f64::from(s);
+            let expected = (y as f64 * s) as f32 + b;
+            prop_assert_eq!(rows.dequantise(&[y], &[s], &[b]), vec![expected]);
         }
     }
 }

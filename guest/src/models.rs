@@ -35,6 +35,9 @@ pub struct Input<'a> {
     pub tokens: &'a [u32],
     /// Position of the first.
     pub position: usize,
+    /// Tokens of the session so far, those of its prompt that wait for a later pass included: rotary frequencies may
+    /// depend on it.
+    pub length: usize,
     /// Of the positions before.
     pub state: &'a mut State,
     /// How many of the last rows need logits.
@@ -66,6 +69,14 @@ impl Decoder {
     pub fn state_bytes(&self, positions: usize) -> u64 {
         match self {
             Self::PreNorm(decoder) => decoder.state_bytes(positions),
+        }
+    }
+
+    /// Whether the state of a session of `from` tokens cannot serve it once it has `to`: all of it has to be computed
+    /// again.
+    pub fn outgrows(&self, from: usize, to: usize) -> bool {
+        match self {
+            Self::PreNorm(decoder) => decoder.outgrows(from, to),
         }
     }
 
@@ -162,6 +173,7 @@ mod tests {
             let input = Input {
                 tokens: &[3, 1, 4],
                 position: 0,
+                length: 3,
                 state: &mut state,
                 logits: 1,
             };

@@ -11,7 +11,7 @@ use crate::{
     world::{HostFailure, World},
 };
 use serde::{Deserialize, Serialize};
-use talaria_arithmetic::{exactness::delta_bits, fixed_point::power_of_two};
+use talaria_arithmetic::exactness::delta_bits;
 use talaria_wire::manifest::{self, Place};
 
 /// One projection `y (rows,n) = x (rows,k) @ W`.
@@ -32,7 +32,7 @@ pub struct Projection {
     pub plane_l1: u64,
     /// Whether rows are one-hot.
     pub is_embedding: bool,
-    /// `2^-f` of each output (n,).
+    /// What 1 in each output's column of W stands for (n,).
     pub column_scales: Vec<f64>,
     /// Added to the product (n,), or empty.
     pub bias: Vec<f32>,
@@ -52,11 +52,7 @@ impl Projection {
             row_bits: measured.row_bits,
             plane_l1: measured.plane_l1,
             is_embedding: entry.place == Place::EMBEDDING,
-            column_scales: entry
-                .exponents
-                .iter()
-                .map(|f| power_of_two(-i32::from(*f)))
-                .collect(),
+            column_scales: entry.scales.iter().copied().map(f64::from).collect(),
             bias: entry.bias.clone(),
             check: measured.check,
         }

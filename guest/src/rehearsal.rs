@@ -116,7 +116,7 @@ fn projection(planes: Planes, shape: MatrixShape, world: &mut dyn World) -> Proj
         place: Place::LM_HEAD,
         k: shape.k as u32,
         n: shape.n as u32,
-        exponents: vec![0; shape.n],
+        scales: vec![1.0; shape.n],
         bias: Vec::new(),
     };
     let measured = Measured {

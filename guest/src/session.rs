@@ -18,8 +18,8 @@ pub struct Session {
     pub state: State,
     /// Positions processed.
     pub position: usize,
-    /// Tokens to process next: what is left of the prompt, or the token sampled last.
-    pub pending: Zeroizing<Vec<u32>>,
+    /// The prompt, then the reply. Never moved: it has room for all of it from the start.
+    pub tokens: Zeroizing<Vec<u32>>,
     /// Bytes that the state may come to need.
     pub state_bytes: u64,
     pub(crate) sampler: Sampler,
@@ -39,6 +39,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Tokens to process next: what is left of the prompt, or the token sampled last.
+    pub fn pending(&self) -> &[u32] {
+        self.tokens.get(self.position..).unwrap_or_default()
+    }
+
     /// Samples from the logits (vocab,) of the last pending token and says what became of it; after a
     /// `Finished` the session is over.
     pub fn advance(&mut self, logits: &mut [f32]) -> Result<(Event, Option<Event>), SamplingError> {
@@ -60,8 +65,7 @@ impl Session {
         });
         self.remaining -= 1;
         self.usage.completion_tokens += 1;
-        // The old one is zeroized as a whole, which an assignment into it would not do.
-        self.pending = Zeroizing::new(vec![id]);
+        self.tokens.push(id);
         let (text, reason) = self.take(id);
         let token = Event::Token { id, text, logprobs };
         Ok((token, reason.map(|reason| self.finished(reason))))

@@ -17,10 +17,11 @@ use talaria_arithmetic::{
     keystream,
     module_lwe::{LANES, Parameters, PublicPolynomials},
     residue,
+    rotary::frequencies,
 };
 use talaria_wire::{
     manifest::{
-        Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeScaling,
+        Decoder, FORMAT, Generation, LayerExtras, Manifest, Projection, Rope, RopeFrequencies,
         Structure, WeightFormat,
     },
     shape::Planes,
@@ -61,8 +62,8 @@ pub fn manifest() -> Manifest {
         max_position_embeddings: 64,
         rms_norm_eps: 1e-6,
         rope: Rope {
-            theta: 1e4,
-            scaling: RopeScaling::None,
+            frequencies: RopeFrequencies::Fixed(frequencies(1e4, 8).collect()),
+            attention_factor: 1.0,
         },
     };
     let structure = Structure::PreNorm;
@@ -73,7 +74,7 @@ pub fn manifest() -> Manifest {
             place,
             k,
             n,
-            exponents: vec![17; n as usize],
+            scales: vec![1.0 / (1 << 17) as f32; n as usize],
             bias: vec![],
         });
     Manifest {

@@ -16,7 +16,7 @@ use talaria_transport::weighted::project_request::Body;
 use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_transport::weighted::{ProjectRequest, ProjectResponse, project_response};
 use talaria_wire::manifest::{
-    self, Decoder, Generation, Manifest, Projection, Role, Rope, RopeScaling, Structure,
+    self, Decoder, Generation, Manifest, Projection, Role, Rope, RopeFrequencies, Structure,
     WeightFormat,
 };
 use tokio::sync::mpsc;
@@ -148,12 +148,12 @@ fn manifest() -> Manifest {
         place: Role::O.of(0),
         k: (bytes / 8) as u32,
         n: (bytes / 8) as u32,
-        exponents: vec![],
+        scales: vec![],
         bias: vec![],
     };
     let rope = Rope {
-        theta: 1e4,
-        scaling: RopeScaling::None,
+        frequencies: RopeFrequencies::Fixed(vec![1.0; 4]),
+        attention_factor: 1.0,
     };
     Manifest {
         format: manifest::FORMAT,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use talaria_wire::manifest::{
-    self, Decoder, Generation, LayerExtras, Manifest, Place, Projection, Rope, RopeScaling,
+    self, Decoder, Generation, LayerExtras, Manifest, Place, Projection, Rope, RopeFrequencies,
     Structure, WeightFormat,
 };
 
@@ -31,8 +31,8 @@ pub fn tiny_manifest() -> Manifest {
         max_position_embeddings: 32,
         rms_norm_eps: 1e-6,
         rope: Rope {
-            theta: 1e4,
-            scaling: RopeScaling::None,
+            frequencies: RopeFrequencies::Fixed(vec![1.0, 0.01]),
+            attention_factor: 1.0,
         },
     };
     let structure = Structure::PreNorm;
@@ -59,7 +59,7 @@ fn projection((place, k, n): (Place, u32, u32)) -> Projection {
         place,
         k,
         n,
-        exponents: vec![0; n as usize],
+        scales: vec![1.0; n as usize],
         bias: vec![],
     }
 }

@@ -13,7 +13,7 @@
 //! * [`quantised`]: FP8, GPTQ, AWQ and compressed-tensors, as `quantization_config` says
 //! * [`gguf`]: a GGUF file as such a checkpoint
 //! * [`layout`]: which tensors make which projection, in canonical order
-//! * [`quantise`], [`planes`], [`transpose`]: columns to power-of-two fixed point, block by block
+//! * [`quantise`], [`planes`], [`transpose`]: columns to integers with a scale, block by block
 //! * [`load`]: all of it onto a [`Backend`](crate::backend::Backend), or into a digest
 //! * [`synthetic`]: random checkpoints of realistic shapes, for benchmarks
 //!

@@ -16,6 +16,9 @@ pub use place::{Place, Role};
 pub use structure::Structure;
 
 use crate::shape::MatrixShape;
+mod rope;
+
+pub use rope::{Rope, RopeFrequencies};
 
 /// Version of this format. A payload refuses any other.
 pub const FORMAT: u32 = 2;
@@ -72,40 +75,7 @@ pub struct Decoder {
     pub rope: Rope,
 }
 
-/// Rotary position embedding over the halves of a head (`rotate_half`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rope {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Rescaling of the frequencies for long contexts.
-    pub scaling: RopeScaling,
-}
-
-/// Rescaling of rotary frequencies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum RopeScaling {
-    /// None (`default`).
-    None,
-    /// `linear`: every frequency divided by `factor`.
-    Linear {
-        /// Divisor.
-        factor: f64,
-    },
-    /// `llama3`: long wavelengths divided by `factor`, short ones kept, a ramp between.
-    Llama3 {
-        /// Divisor of the long wavelengths.
-        factor: f64,
-        /// Wavelengths above `original / low_freq_factor` are long.
-        low_freq_factor: f64,
-        /// Wavelengths below `original / high_freq_factor` are short.
-        high_freq_factor: f64,
-        /// Context length of the original training.
-        original_max_position_embeddings: u32,
-    },
-}
-
-/// Weight storage: integers of a column share a power-of-two scale.
+/// Weight storage: integers of a column share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WeightFormat {
     /// `W = 256 * hi + lo`, two balanced int8 planes.
@@ -151,8 +121,9 @@ pub struct Projection {
     pub k: u32,
     /// Outputs.
     pub n: u32,
-    /// Per output c: `W[j][c] = round(w[j][c] * 2^exponents[c])`.
-    pub exponents: Vec<i16>,
+    /// Per output c: `W[j][c] = round(w[j][c] / scales[c])`. A power of two with int16 weights; a float near
+    /// `max_j |w[j][c]| / 127` with int8.
+    pub scales: Vec<f32>,
     /// Per output, added in the payload; empty where the family has none.
     pub bias: Vec<f32>,
 }
@@ -316,15 +287,13 @@ impl Projection {
                 self.place, self.k, self.n
             )
         })?;
-        check(self.exponents.len() == n as usize, || {
-            format!(
-                "{place}: {} exponents for {n} outputs",
-                self.exponents.len()
-            )
+        check(self.scales.len() == n as usize, || {
+            format!("{place}: {} scales for {n} outputs", self.scales.len())
         })?;
+        // 2^-126 <= scale < 2^128: with the exponents of rows, f64 holds every product as a normal number.
         check(
-            self.exponents.iter().all(|e| (-200..=200).contains(e)),
-            || format!("{place}: exponent out of range"),
+            self.scales.iter().all(|s| s.is_normal() && *s > 0.0),
+            || format!("{place}: a scale is not a positive normal float"),
         )?;
         check(
             self.bias.is_empty() || self.bias.len() == n as usize,
@@ -339,6 +308,22 @@ impl Projection {
 impl Decoder {
     /// Largest value of any dimension; keeps every product of two within 2^48.
     const MAX_DIMENSION: u32 = 1 << 24;
+    /// Most elements of a head: what has to be done for each position stays small.
+    const MAX_HEAD_DIM: u32 = 1 << 12;
+
+    /// Checks that a head of so many elements can be rotated. The error says why not.
+    pub fn check_head_dim(head_dim: u32) -> Result<(), String> {
+        if !(1..=Self::MAX_HEAD_DIM).contains(&head_dim) {
+            return Err(format!(
+                "head_dim = {head_dim}, expected 1..={}",
+                Self::MAX_HEAD_DIM
+            ));
+        }
+        if !head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim = {head_dim} is odd"));
+        }
+        Ok(())
+    }
 
     /// Elements of all query heads.
     pub fn q_size(&self) -> u32 {
@@ -358,7 +343,6 @@ impl Decoder {
             ("intermediate_size", self.intermediate_size),
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
             ("vocab_size", self.vocab_size),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
@@ -370,6 +354,7 @@ impl Decoder {
                 ));
             }
         }
+        Self::check_head_dim(self.head_dim)?;
         let widest = u64::from(self.num_attention_heads.max(self.num_key_value_heads))
             * u64::from(self.head_dim);
         if widest * 3 > u64::from(Self::MAX_DIMENSION) {
@@ -384,45 +369,10 @@ impl Decoder {
                 self.num_attention_heads, self.num_key_value_heads
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("head_dim = {} is odd", self.head_dim));
-        }
         if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
             return Err(format!("rms_norm_eps = {}", self.rms_norm_eps));
         }
-        self.rope.validate()
-    }
-}
-
-impl Rope {
-    fn validate(&self) -> Result<(), String> {
-        let positive = |name: &str, value: f64| {
-            let good = value.is_finite() && value > 0.0;
-            if good {
-                Ok(())
-            } else {
-                Err(format!("rope {name} = {value}, expected a positive number"))
-            }
-        };
-        positive("theta", self.theta)?;
-        match self.scaling {
-            RopeScaling::None => Ok(()),
-            RopeScaling::Linear { factor } => positive("factor", factor),
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                ..
-            } => {
-                positive("factor", factor)?;
-                positive("low_freq_factor", low_freq_factor)?;
-                positive("high_freq_factor", high_freq_factor)?;
-                if high_freq_factor <= low_freq_factor {
-                    return Err("rope high_freq_factor must exceed low_freq_factor".into());
-                }
-                Ok(())
-            }
-        }
+        self.rope.validate(self.head_dim)
     }
 }
 

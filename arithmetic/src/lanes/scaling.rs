@@ -1,4 +1,4 @@
-//! Floats to integers and back, by powers of two.
+//! Floats to integers by powers of two, and back by scales of rows and columns.
 
 use super::padded;
 use super::vector::{
@@ -51,7 +51,8 @@ pub fn quantise(x: &[f32], scale: f64, out: &mut [i32]) {
     rest_out.copy_from_slice(&of_four(&padded(rest))[..rest.len()]);
 }
 
-/// `out = f32(f64(y) * (column_scale * row_scale))`, scales being powers of two.
+/// `out = f32(f64(y) * (column_scale * row_scale))`, rounded after each of these four steps (row scales are
+/// powers of two, so that the product of the two scales is exact).
 ///
 /// # Panics
 /// If the lengths differ.
@@ -108,6 +109,13 @@ mod tests {
         any::<f32>().prop_filter("finite", |x| x.is_finite())
     }
 
+    /// Of a column: powers of two and any other.
+    fn any_scale() -> impl Strategy<Value = f32> {
+        let power = (-126i32..128).prop_map(|e| power_of_two(e) as f32);
+        let other = any::<f32>().prop_filter("normal", |x| x.is_normal());
+        prop_oneof![power, other.prop_map(f32::abs)]
+    }
+
     proptest! {
         #[test]
         fn quantised_one_by_one(x in prop::collection::vec(finite(), 0..40), bits in 14u32..=22) {
@@ -132,10 +140,10 @@ mod tests {
         }
 
         #[test]
-        fn dequantised_one_by_one(y in prop::collection::vec((any::<i64>(), 0u32..62, -60i32..60), 0..20), e in -200i32..=200) {
+        fn dequantised_one_by_one(y in prop::collection::vec((any::<i64>(), 0u32..62, any_scale()), 0..20), e in -200i32..=200) {
             // Of all magnitudes, and halves of units in the last place among them.
             let integers: Vec<i64> = y.iter().map(|(y, shift, _)| y >> 2 >> (shift % 61)).collect();
-            let scales: Vec<f64> = y.iter().map(|(.., f)| power_of_two(*f)).collect();
+            let scales: Vec<f64> = y.iter().map(|(.., scale)| f64::from(*scale)).collect();
             let mut out = vec![0.0; y.len()];
             dequantise(&integers, &scales, power_of_two(e), &mut out);
             let expected = integers.iter().zip(&scales).map(|(y, scale)| (*y as f64 * (scale * power_of_two(e))) as f32);

@@ -5,6 +5,7 @@ use crate::{
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use talaria_wire::channel::message::{FinishReason, Logprobs, Sampling};
+use talaria_wire::manifest::RopeFrequencies;
 
 /// Named, so that events are the same each time.
 const SEED: u64 = 5;
@@ -261,6 +262,7 @@ fn logits_after(ids: &[u32]) -> Vec<f32> {
     let input = Input {
         tokens: ids,
         position: 0,
+        length: ids.len(),
         state: &mut state,
         logits: 1,
     };
@@ -329,6 +331,71 @@ fn logprobs_are_of_the_models_own_logits() {
     for scheme in Scheme::ALL {
         assert_eq!(told(scheme, 3, asked()), replies, "{scheme:?}: same bits");
     }
+}
+
+/// What is told of each token by a model with these frequencies, which the tiny one has 4 of.
+fn told_with(frequencies: RopeFrequencies, rows: u32, ids: &[u32], tokens: u32) -> Vec<Logprobs> {
+    let mut world = TestWorld::new();
+    world.manifest.decoder.rope.frequencies = frequencies;
+    let mut engine = engine(&mut world, Scheme::Shares, rows);
+    let asked = Request {
+        top_logprobs: Some(20),
+        ..request(ids, tokens)
+    };
+    engine.open(asked, &mut world).unwrap();
+    let mut told = Vec::new();
+    while !engine.is_idle() {
+        for (_, event) in engine.step(&mut world).unwrap() {
+            if let Event::Token { logprobs, .. } = event {
+                told.push(logprobs.unwrap());
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn a_longrope_reply_that_outgrows_the_original_context_is_computed_again() {
+    let (short, long) = (vec![1.0, 0.5, 0.2, 0.1], vec![0.3, 0.1, 0.04, 0.01]);
+    let longrope = || RopeFrequencies::ByLength {
+        short: short.clone(),
+        long: long.clone(),
+        original_max_position_embeddings: 10,
+    };
+    let prompt = [3, 4, 5, 6, 7, 8];
+    let all = told_with(longrope(), 64, &prompt, 12);
+    assert_eq!(all.len(), 12);
+    // Token 5 of the reply is the first of a sequence of more than 10 tokens.
+    let reply = all.iter().map(|l| l.chosen.id);
+    let longer: Vec<u32> = prompt.into_iter().chain(reply).take(11).collect();
+    for frequencies in [longrope(), RopeFrequencies::Fixed(long.clone())] {
+        assert_eq!(told_with(frequencies, 64, &longer, 7), all[5..]);
+    }
+    let before = told_with(RopeFrequencies::Fixed(short.clone()), 64, &prompt, 12);
+    assert_eq!(before[..5], all[..5]);
+    assert_ne!(before[5], all[5], "the other factors matter");
+    for rows in [1, 4] {
+        assert_eq!(told_with(longrope(), rows, &prompt, 12), all, "{rows} rows");
+    }
+}
+
+#[test]
+fn dynamic_frequencies_go_by_the_sessions_own_length() {
+    let dynamic = || RopeFrequencies::Dynamic {
+        theta: 1e4,
+        factor: 4.0,
+        original_max_position_embeddings: 10,
+    };
+    let prompt: Vec<u32> = (0..17).map(|i| i * 5 % 40).collect();
+    let all = told_with(dynamic(), 64, &prompt, 8);
+    // The whole prompt's length counts from its first chunk on.
+    for rows in [1, 4] {
+        assert_eq!(told_with(dynamic(), rows, &prompt, 8), all, "{rows} rows");
+    }
+    let plain = TestWorld::new().manifest.decoder.rope.frequencies;
+    assert_ne!(told_with(plain.clone(), 64, &prompt, 1), all[..1]);
+    let short = told_with(dynamic(), 64, &prompt[..5], 6);
+    assert_eq!(told_with(plain, 64, &prompt[..5], 6), short);
 }
 
 #[test]

@@ -38,6 +38,10 @@ impl PreNorm {
         per_layer * self.layers.len() as u64
     }
 
+    pub(super) fn outgrows(&self, from: usize, to: usize) -> bool {
+        self.rope.outgrows(from, to)
+    }
+
     pub(super) fn forward<P: Products>(
         &self,
         inputs: &mut [Input<'_>],
@@ -64,8 +68,11 @@ impl PreNorm {
             .collect();
         let rotations: Vec<_> = inputs
             .iter()
-            .flat_map(|input| (input.position..).take(input.tokens.len()))
-            .map(|position| self.rope.rotation(position))
+            .flat_map(|input| {
+                let frequencies = self.rope.of_length(input.length);
+                let positions = (input.position..).take(input.tokens.len());
+                positions.map(move |position| frequencies.rotation(position))
+            })
             .collect();
 
         // x (rows,h)

@@ -1,40 +1,106 @@
 //! Rotary position embedding (Su et al., 2021, arXiv 2104.09864) over the halves of a head, with the
 //! frequencies and the float32 roundings of Hugging Face transformers.
+//!
+//! # Frequencies that depend on the length of a sequence
+//!
+//! transformers goes by the largest position of a call, so there a row can depend on the rows beside it, on the cut
+//! of a prompt into chunks and, with `dynamic`, on sequences before. Here it is the length of the row's own
+//! sequence when the row is computed: the whole prompt for rows of a prompt, everything up to itself for a token
+//! of the reply. That is what transformers computes for one sequence with a key/value cache.
+//!
+//! `longrope` has two sets of frequencies, and keys of one do not go with queries of the other: a reply that
+//! grows past the original context has all of its sequence computed again ([`Rope::outgrows`]), as transformers'
+//! Phi-3 does. With `dynamic` every token would: cached keys keep the rotation that they had.
 
-use std::f64::consts::TAU;
+use std::borrow::Cow;
 
-use talaria_wire::manifest::{self, RopeScaling};
+use talaria_arithmetic::rotary::{dynamic_base, frequencies};
+use talaria_wire::manifest::{self, RopeFrequencies};
 
-/// Frequencies of one model.
+/// Rotary embedding of one model.
 #[derive(Clone, Debug)]
 pub struct Rope {
-    /// Radians a position (head_dim / 2,).
-    inv_freq: Vec<f32>,
+    rope: manifest::Rope,
+    head_dim: usize,
 }
 
 impl Rope {
-    /// Frequencies theta^(-2i / head_dim), rescaled as the manifest says. `head_dim` is even.
+    /// As the manifest says, for heads of `head_dim` elements, which is even.
     pub fn new(rope: &manifest::Rope, head_dim: usize) -> Self {
         assert!(head_dim.is_multiple_of(2), "head_dim = {head_dim} is odd");
-        let frequency = |i| scaled(base_frequency(rope.theta, i, head_dim), &rope.scaling);
         Self {
-            inv_freq: (0..head_dim / 2).map(frequency).collect(),
+            rope: rope.clone(),
+            head_dim,
         }
     }
 
+    /// Frequencies for rows of a sequence of `length` tokens.
+    pub fn of_length(&self, length: usize) -> Frequencies<'_> {
+        let radians = match &self.rope.frequencies {
+            RopeFrequencies::Fixed(all) => Cow::Borrowed(&all[..]),
+            RopeFrequencies::ByLength {
+                short,
+                long,
+                original_max_position_embeddings,
+            } => match length > *original_max_position_embeddings as usize {
+                true => Cow::Borrowed(&long[..]),
+                false => Cow::Borrowed(&short[..]),
+            },
+            RopeFrequencies::Dynamic {
+                theta,
+                factor,
+                original_max_position_embeddings,
+            } => {
+                let base = match length > *original_max_position_embeddings as usize {
+                    true => {
+                        let original = *original_max_position_embeddings as f32;
+                        dynamic_base(*theta, *factor, length as f32, original, self.head_dim)
+                    }
+                    false => *theta,
+                };
+                Cow::Owned(frequencies(base, self.head_dim).collect())
+            }
+        };
+        Frequencies {
+            radians,
+            attention_factor: self.rope.attention_factor,
+        }
+    }
+
+    /// Whether keys of a sequence of `from` tokens cannot serve it once it has `to`.
+    pub fn outgrows(&self, from: usize, to: usize) -> bool {
+        match self.rope.frequencies {
+            RopeFrequencies::ByLength {
+                original_max_position_embeddings: original,
+                ..
+            } => (from..to).contains(&(original as usize)),
+            RopeFrequencies::Fixed(_) | RopeFrequencies::Dynamic { .. } => false,
+        }
+    }
+}
+
+/// Frequencies of one length.
+#[derive(Clone, Debug)]
+pub struct Frequencies<'a> {
+    /// Radians a position (head_dim / 2,).
+    radians: Cow<'a, [f32]>,
+    attention_factor: f32,
+}
+
+impl Frequencies<'_> {
     /// Cosines and sines of one position, for all heads and layers.
     pub fn rotation(&self, position: usize) -> Rotation {
-        let (sin, cos) = self
-            .inv_freq
-            .iter()
-            .map(|f| sin_cos(position as f32 * f))
+        let factor = self.attention_factor;
+        let (sin, cos) = (self.radians.iter())
+            .map(|radians| sin_cos(position as f32 * radians))
+            .map(|(sin, cos)| (sin * factor, cos * factor))
             .unzip();
         Rotation { cos, sin }
     }
 
-    /// Frequencies in radians a position (head_dim / 2,).
-    pub fn inv_freq(&self) -> &[f32] {
-        &self.inv_freq
+    /// Radians a position (head_dim / 2,).
+    pub fn radians(&self) -> &[f32] {
+        &self.radians
     }
 }
 
@@ -65,39 +131,15 @@ impl Rotation {
             }
         }
     }
-}
 
-/// 1 / theta^(2i / d), the power rounded to f32 before the division.
-fn base_frequency(theta: f64, i: usize, head_dim: usize) -> f32 {
-    let exponent = (2 * i) as f32 / head_dim as f32;
-    let power = libm::pow(f64::from(theta as f32), f64::from(exponent)) as f32;
-    1.0 / power
-}
+    /// Cosines (head_dim / 2,), times the attention factor.
+    pub fn cos(&self) -> &[f32] {
+        &self.cos
+    }
 
-fn scaled(inv_freq: f32, scaling: &RopeScaling) -> f32 {
-    match *scaling {
-        RopeScaling::None => inv_freq,
-        RopeScaling::Linear { factor } => inv_freq / factor as f32,
-        RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_position_embeddings,
-        } => {
-            let original = f64::from(original_max_position_embeddings);
-            let wavelength = (1.0 / inv_freq) * TAU as f32;
-            let long = inv_freq / factor as f32;
-            if wavelength > (original / low_freq_factor) as f32 {
-                long
-            } else if wavelength < (original / high_freq_factor) as f32 {
-                inv_freq
-            } else {
-                let turns = (1.0 / wavelength) * original as f32;
-                let ramp = high_freq_factor - low_freq_factor;
-                let smooth = (turns - low_freq_factor as f32) / ramp as f32;
-                (1.0 - smooth) * inv_freq / factor as f32 + smooth * inv_freq
-            }
-        }
+    /// Sines (head_dim / 2,), times the attention factor.
+    pub fn sin(&self) -> &[f32] {
+        &self.sin
     }
 }
 

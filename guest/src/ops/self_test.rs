@@ -1,7 +1,8 @@
 //! One hash over every operation, to compare builds: native and Wasm, or two CPUs.
 
 use sha2::{Digest, Sha256};
-use talaria_wire::manifest::{self, RopeScaling};
+use talaria_arithmetic::rotary::frequencies;
+use talaria_wire::manifest::{self, RopeFrequencies};
 
 use super::exp::exp_in_place;
 use super::{Heads, KvCache, Rope, add, add_bias, rms_norm, rms_norm_heads, swiglu};
@@ -56,23 +57,32 @@ fn activations(numbers: &mut Numbers) -> Vec<f32> {
 }
 
 fn rotations(numbers: &mut Numbers) -> Vec<f32> {
-    let llama3 = RopeScaling::Llama3 {
-        factor: 8.0,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_max_position_embeddings: 64,
-    };
-    let scalings = [
-        RopeScaling::None,
-        RopeScaling::Linear { factor: 2.5 },
-        llama3,
+    let of_base = |theta| frequencies(theta, 128).collect::<Vec<f32>>();
+    let kinds = [
+        RopeFrequencies::Fixed(of_base(1e4)),
+        RopeFrequencies::ByLength {
+            short: of_base(1e6),
+            long: of_base(3e7),
+            original_max_position_embeddings: 4096,
+        },
+        RopeFrequencies::Dynamic {
+            theta: 5e5,
+            factor: 2.5,
+            original_max_position_embeddings: 64,
+        },
     ];
     let mut out = Vec::new();
-    for (scaling, theta) in scalings.into_iter().zip([1e4, 1e6, 5e5]) {
-        let rope = Rope::new(&manifest::Rope { theta, scaling }, 128);
+    for (frequencies, attention_factor) in kinds.into_iter().zip([1.0, 1.190_238_1, 1.0]) {
+        let rope = manifest::Rope {
+            frequencies,
+            attention_factor,
+        };
+        let rope = Rope::new(&rope, 128);
         for position in [0, 1, 63, 4097, 131_071] {
             let mut x = numbers.take(2 * 128, 5.0);
-            rope.rotation(position).apply(&mut x);
+            rope.of_length(position + 1)
+                .rotation(position)
+                .apply(&mut x);
             out.extend(x);
         }
     }

@@ -69,7 +69,7 @@ fn a_matrix_too_wide_for_exactness_is_named() {
     let shapes = world.manifest.structure.shapes(&world.manifest.decoder, 2);
     for (p, (place, k, n)) in world.manifest.projections.iter_mut().zip(shapes) {
         (p.place, p.k, p.n) = (place, k, n);
-        p.exponents = vec![0; n as usize];
+        p.scales = vec![1.0; n as usize];
     }
     for weights in &mut world.weights {
         for (w, p) in weights.iter_mut().zip(&world.manifest.projections) {

@@ -59,6 +59,7 @@ pub struct Config {
     pub rope_scaling: Option<Value>,
     pub rope_parameters: Option<Value>,
     pub partial_rotary_factor: Option<f64>,
+    pub original_max_position_embeddings: Option<u32>,
     pub use_mrope: Option<bool>,
     pub eos_token_id: Option<Ids>,
 }
@@ -162,6 +163,8 @@ fn decoder(config: &Config, family: &dyn Family) -> Result<Decoder, LoadError> {
             config.num_hidden_layers
         )));
     }
+    let head_dim = head_dim(config, family)?;
+    let described = rope::describe(config, head_dim)?;
     let decoder = Decoder {
         model_type: family.model_type().into(),
         hidden_size: config.hidden_size,
@@ -170,11 +173,11 @@ fn decoder(config: &Config, family: &dyn Family) -> Result<Decoder, LoadError> {
         num_key_value_heads: config
             .num_key_value_heads
             .unwrap_or(config.num_attention_heads),
-        head_dim: head_dim(config, family)?,
+        head_dim,
         vocab_size: config.vocab_size,
-        max_position_embeddings: config.max_position_embeddings,
+        max_position_embeddings: described.positions,
         rms_norm_eps: config.rms_norm_eps.unwrap_or(1e-6),
-        rope: rope::describe(config)?,
+        rope: described.rope,
     };
     decoder.validate().map_err(LoadError::config)?;
     Ok(decoder)
@@ -182,13 +185,18 @@ fn decoder(config: &Config, family: &dyn Family) -> Result<Decoder, LoadError> {
 
 fn head_dim(config: &Config, family: &dyn Family) -> Result<u32, LoadError> {
     let (hidden, heads) = (config.hidden_size, config.num_attention_heads);
-    match config.head_dim.or(family.default_head_dim()) {
-        Some(head_dim) => Ok(head_dim),
-        None if heads > 0 && hidden.is_multiple_of(heads) => Ok(hidden / heads),
-        None => Err(LoadError::config(format!(
-            "hidden_size {hidden} cannot be shared by {heads} heads and there is no head_dim"
-        ))),
-    }
+    let head_dim = match config.head_dim.or(family.default_head_dim()) {
+        Some(head_dim) => head_dim,
+        None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
+        None => {
+            return Err(LoadError::config(format!(
+                "hidden_size {hidden} cannot be shared by {heads} heads and there is no head_dim"
+            )));
+        }
+    };
+    // Frequencies are made of it before the decoder is validated.
+    Decoder::check_head_dim(head_dim).map_err(LoadError::config)?;
+    Ok(head_dim)
 }
 
 /// Window of each layer: by `layer_types` where it is there, else by the family's rule.

@@ -67,16 +67,16 @@ impl Model {
         let mut bar = Bar::new(&layout, format, 1, progress);
         let mut projections = Vec::with_capacity(layout.matrices.len());
         for (i, matrix) in layout.matrices.iter().enumerate() {
-            let mut exponents = Vec::with_capacity(matrix.n);
+            let mut scales = Vec::with_capacity(matrix.n);
             matrix.quantise(format, bar.budget(), &mut |block| {
                 for (plane, weights) in block.planes().enumerate() {
                     backend.store(i, plane, block.first, weights)?;
                 }
-                exponents.extend(block.scales.iter().map(|s| s.exponent));
+                scales.extend(block.scales.iter().map(|s| s.unit));
                 bar.advance(matrix, block.bytes());
                 Ok(())
             })?;
-            projections.push(projection(matrix, exponents));
+            projections.push(projection(matrix, scales));
         }
         let manifest = source.manifest(layout.layers, format, projections)?;
         Ok(Self {
@@ -149,13 +149,13 @@ pub fn digest_dir(
     let mut bar = Bar::new(&layout, format, 1 + format.planes() as u64, progress);
     let mut projections = Vec::with_capacity(layout.matrices.len());
     for matrix in &layout.matrices {
-        let mut exponents = Vec::with_capacity(matrix.n);
+        let mut scales = Vec::with_capacity(matrix.n);
         matrix.quantise(format, bar.budget(), &mut |block| {
-            exponents.extend(block.scales.iter().map(|s| s.exponent));
+            scales.extend(block.scales.iter().map(|s| s.unit));
             bar.advance(matrix, block.bytes());
             Ok(())
         })?;
-        projections.push(projection(matrix, exponents));
+        projections.push(projection(matrix, scales));
     }
     let manifest = source.manifest(layout.layers, format, projections)?;
     let mut hasher = ModelHasher::new(&manifest.to_bytes());
@@ -278,13 +278,13 @@ impl Source {
     }
 }
 
-fn projection(matrix: &Matrix, exponents: Vec<i16>) -> Projection {
+fn projection(matrix: &Matrix, scales: Vec<f32>) -> Projection {
     Projection {
         place: matrix.place,
         // From u32 in the decoder's own shapes.
         k: matrix.k as u32,
         n: matrix.n as u32,
-        exponents,
+        scales,
         bias: matrix.bias.clone(),
     }
 }

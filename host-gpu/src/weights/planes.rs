@@ -38,10 +38,10 @@ pub struct Block<'b> {
 }
 
 /// What is known of an output once it is quantised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scale {
-    /// `W = round(w * 2^exponent)`.
-    pub exponent: i16,
+    /// `W = round(w / unit)`.
+    pub unit: f32,
     /// Sum of magnitudes in the plane where it is larger.
     pub plane_l1: u64,
 }
@@ -159,7 +159,7 @@ impl Matrix<'_> {
     }
 }
 
-/// Folds the gain into output `row` of a tensor, finds its exponent and splits it.
+/// Folds the gain into output `row` of a tensor, finds its scale and splits it.
 fn quantise_output(
     tensor: &Tensor,
     gain: &[f32],
@@ -176,10 +176,10 @@ fn quantise_output(
     }
     let largest = quantise::largest_magnitude(values)
         .map_err(|i| tensor.not_finite(at + i, values[i], " times the gain of the norm before"))?;
-    let exponent = quantise::exponent(largest, format);
+    let unit = quantise::unit(largest, format);
     *output.scale = Scale {
-        exponent,
-        plane_l1: quantise::split(values, exponent, output.planes),
+        unit,
+        plane_l1: quantise::split(values, unit, output.planes),
     };
     Ok(())
 }

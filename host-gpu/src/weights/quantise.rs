@@ -1,11 +1,12 @@
-//! One column of weights to power-of-two fixed point, and its integers to int8 planes.
+//! One column of weights to integers, and these to int8 planes.
 //!
-//! `W = round(w * 2^f)` with the largest f such that `|W|` fits the format, so
-//! `|w - W * 2^-f| <= 2^-(f+1)`. A bf16 weight within 2^8 of its column's largest is exact as int16.
+//! `W = round(w / unit)`, so `|w - W * unit|` is at most half a unit. int16: the unit is the smallest power of two
+//! for which `|W|` fits, and a bf16 weight within 2^8 of its column's largest is exact. int8: the unit is a float
+//! that takes the largest weight to 127, as a power of two would leave up to half of the 8 bits' range unused.
 
 use talaria_arithmetic::exactness::{MIN_ROW_BITS, row_bits};
 use talaria_arithmetic::fixed_point::{
-    INT8_MAX, INT16_MAX, exponent_for, power_of_two, quantise, split_planes,
+    INT8_MAX, INT16_MAX, exponent_for, power_of_two, round_even, split_planes,
 };
 use talaria_wire::manifest::WeightFormat;
 
@@ -32,25 +33,44 @@ pub fn largest_magnitude(values: &[f32]) -> Result<f32, usize> {
     Err(values.iter().position(|v| !v.is_finite()).unwrap_or(0))
 }
 
-/// Exponent of a column whose largest magnitude is `largest`, finite.
-pub fn exponent(largest: f32, format: WeightFormat) -> i16 {
-    // In -200..=200 by its definition; columns of zeros have 0.
-    exponent_for(largest, limit(format)).unwrap_or(0) as i16
+/// Largest f of the units 2^-f: they stay normal floats.
+const MAX_UNIT_EXPONENT: i32 = 126;
+
+/// What 1 stands for in a column whose largest magnitude is `largest`, finite: a positive normal float, 1 for a
+/// column of zeros.
+pub fn unit(largest: f32, format: WeightFormat) -> f32 {
+    if largest == 0.0 {
+        return 1.0;
+    }
+    let limit = limit(format);
+    match format {
+        WeightFormat::Int16 => {
+            // At least -113, as no float reaches 2^128.
+            let exponent = exponent_for(largest, limit).unwrap_or(0);
+            power_of_two(-exponent.min(MAX_UNIT_EXPONENT)) as f32
+        }
+        WeightFormat::Int8 => {
+            // Rounded to f32 it moves by 2^-24 of itself, which takes no quotient to 127.5.
+            let unit = f64::from(largest) / f64::from(limit);
+            (unit as f32).max(f32::MIN_POSITIVE)
+        }
+    }
 }
 
 /// Quantises one output into its planes (`planes[1]` is empty for int8) and returns the larger plane's
 /// sum of magnitudes. All slices given are of one length, at most 2^24.
-pub fn split(values: &[f32], exponent: i16, planes: [&mut [i8]; 2]) -> u64 {
-    let scale = power_of_two(i32::from(exponent));
+pub fn split(values: &[f32], unit: f32, planes: [&mut [i8]; 2]) -> u64 {
+    let unit = f64::from(unit);
+    let integer = |w: f32| round_even(f64::from(w) / unit) as i32;
     let [hi, lo] = planes;
     if lo.is_empty() {
         for (w, out) in values.iter().zip(&mut *hi) {
-            *out = quantise(*w, scale) as i8;
+            *out = integer(*w) as i8;
         }
         return l1(hi);
     }
     for ((w, hi), lo) in values.iter().zip(&mut *hi).zip(&mut *lo) {
-        (*hi, *lo) = split_planes(quantise(*w, scale));
+        (*hi, *lo) = split_planes(integer(*w));
     }
     l1(hi).max(l1(lo))
 }

@@ -7,6 +7,7 @@ mod fixtures;
 mod places;
 mod planes;
 mod python_json;
+mod rope;
 
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use talaria_wire::manifest::WeightFormat;
 use super::LoadError;
 use super::checkpoint::Tensor;
 use super::planes::{Budget, Buffers, Scale, Visit};
-use super::quantise::{exponent, largest_magnitude, split};
+use super::quantise::{largest_magnitude, split, unit};
 
 /// Columns gathered side by side: two cache lines of f32.
 const TILE: usize = 32;
@@ -33,7 +33,7 @@ pub(super) fn quantise(
         let count = per_block.min(n - first);
         buffers.fit(count, k, format);
         for (scale, largest) in buffers.scales.iter_mut().zip(&largest[first..]) {
-            scale.exponent = exponent(*largest, format);
+            scale.unit = unit(*largest, format);
         }
         gather(tensor, first, budget, &mut buffers)?;
         visit(&buffers.block(first))?;
@@ -117,7 +117,7 @@ fn widen(largest: &mut [f32], values: &[f32]) {
     }
 }
 
-/// Fills the planes with columns `first..` of the tensor, by the exponents in `buffers.scales`.
+/// Fills the planes with columns `first..` of the tensor, by the units in `buffers.scales`.
 fn gather(
     tensor: &Tensor,
     first: usize,
@@ -156,7 +156,7 @@ fn gather(
 struct Tile<'b> {
     /// The first column.
     column: usize,
-    /// Per column; exponents only.
+    /// Per column; units only.
     scales: &'b [Scale],
     /// Columns x k; the second is empty for int8.
     planes: [&'b mut [i8]; 2],
@@ -179,7 +179,7 @@ impl Tile<'_> {
                 let at = c * k + first;
                 let outputs = self.planes.each_mut();
                 let outputs = outputs.map(|p| p.get_mut(at..at + count).unwrap_or_default());
-                split(&values[..count], scale.exponent, outputs);
+                split(&values[..count], scale.unit, outputs);
             }
         }
     }

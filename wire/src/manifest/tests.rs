@@ -13,8 +13,8 @@ fn manifest() -> Manifest {
         max_position_embeddings: 16,
         rms_norm_eps: 1e-6,
         rope: Rope {
-            theta: 1e4,
-            scaling: RopeScaling::None,
+            frequencies: RopeFrequencies::Fixed(vec![1.0]),
+            attention_factor: 1.0,
         },
     };
     let structure = Structure::PreNorm;
@@ -25,7 +25,7 @@ fn manifest() -> Manifest {
             place,
             k,
             n,
-            exponents: vec![3; n as usize],
+            scales: vec![0.125; n as usize],
             bias: vec![],
         })
         .collect();
@@ -100,14 +100,19 @@ fn contradictions_are_named() {
             "expected {expected:?} in {error:?}"
         );
     };
-    refuse("format 1", &|m| m.format = 1);
+    refuse("format 1, expected 2", &|m| m.format = 1);
     refuse("head_dim = 3 is odd", &|m| m.decoder.head_dim = 3);
     refuse("hidden_size = 0", &|m| m.decoder.hidden_size = 0);
     refuse("cannot share", &|m| m.decoder.num_key_value_heads = 3);
     refuse("embedding expected", &|m| m.decoder.hidden_size = 6);
-    refuse("exponents for 4 outputs", &|m| {
-        m.projections[0].exponents.truncate(3)
+    refuse("scales for 4 outputs", &|m| {
+        m.projections[0].scales.truncate(3)
     });
+    for scale in [0.0, -1.0, f32::INFINITY, f32::NAN, f32::from_bits(1)] {
+        refuse("scale is not a positive normal float", &|m| {
+            m.projections[2].scales[1] = scale
+        });
+    }
     refuse("biases for 8 outputs", &|m| {
         m.projections[1].bias = vec![0.0; 3]
     });
@@ -119,7 +124,62 @@ fn contradictions_are_named() {
     refuse("outside the vocabulary", &|m| {
         m.generation.eos_token_ids.push(8)
     });
-    refuse("rope theta = 0", &|m| m.decoder.rope.theta = 0.0);
+}
+
+#[test]
+fn rope_is_validated() {
+    let by_length = |short, long, original_max_position_embeddings| RopeFrequencies::ByLength {
+        short,
+        long,
+        original_max_position_embeddings,
+    };
+    let dynamic = |theta, factor, original_max_position_embeddings| RopeFrequencies::Dynamic {
+        theta,
+        factor,
+        original_max_position_embeddings,
+    };
+    let with = |head_dim, frequencies, attention_factor| {
+        let rope = Rope {
+            frequencies,
+            attention_factor,
+        };
+        rope.validate(head_dim)
+    };
+    for good in [
+        RopeFrequencies::Fixed(vec![0.5, 0.0]),
+        by_length(vec![1.0, 0.5], vec![0.1, 0.0], 1),
+        dynamic(1e4, 1.0, 16),
+    ] {
+        assert_eq!(with(4, good, 1.19), Ok(()));
+    }
+    let refuse = |expected: &str, frequencies, attention_factor| {
+        let error = with(4, frequencies, attention_factor).unwrap_err();
+        assert!(
+            error.contains(expected),
+            "expected {expected:?} in {error:?}"
+        );
+    };
+    let fixed = RopeFrequencies::Fixed;
+    refuse("1 rope frequencies", fixed(vec![1.0]), 1.0);
+    for bad in [-1.0, f32::NAN, f32::INFINITY, 1e5] {
+        refuse("radians a position", fixed(vec![1.0, bad]), 1.0);
+        let (good, bad) = (vec![1.0; 2], vec![bad; 2]);
+        refuse("short", by_length(bad.clone(), good.clone(), 8), 1.0);
+        refuse("long", by_length(good, bad, 8), 1.0);
+    }
+    for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        refuse("attention_factor", fixed(vec![1.0; 2]), bad);
+    }
+    refuse("= 0", by_length(vec![1.0; 2], vec![1.0; 2], 0), 1.0);
+    refuse("= 0", dynamic(1e4, 2.0, 0), 1.0);
+    for bad in [0.5, f32::NAN, f32::INFINITY] {
+        refuse("theta", dynamic(bad, 2.0, 8), 1.0);
+    }
+    for bad in [0.5, f64::NAN, f64::INFINITY] {
+        refuse("factor", dynamic(1e4, bad, 8), 1.0);
+    }
+    let error = with(2, dynamic(1e4, 2.0, 8), 1.0).unwrap_err();
+    assert!(error.contains("more than 2 elements"), "{error}");
 }
 
 #[test]

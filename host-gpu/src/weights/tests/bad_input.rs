@@ -128,9 +128,10 @@ fn activation_other_than_silu() {
 
 #[test]
 fn rope_of_other_types() {
-    for kind in ["yarn", "dynamic", "longrope", "mrope"] {
+    for kind in ["proportional", "mrope", "su"] {
         let expected = format!("rope type {kind} is not supported");
-        let expected = [expected.as_str(), "default, linear, llama3"];
+        let supported = "default, linear, dynamic, yarn, longrope, llama3";
+        let expected = [expected.as_str(), supported];
         check_config(
             "rope_scaling",
             json!({"rope_type": kind, "factor": 4.0}),
@@ -174,18 +175,40 @@ fn rope_with_features_not_computed() {
 
 #[test]
 fn rope_without_its_numbers() {
-    check_config(
-        "rope_scaling",
-        json!({"type": "linear"}),
-        &["has no factor"],
+    let scaling = |keys: Value, expected: &str| check_config("rope_scaling", keys, &[expected]);
+    for kind in ["linear", "dynamic", "llama3"] {
+        scaling(json!({"type": kind}), "has no factor");
+    }
+    let llama3 = |low: f64, high: f64| json!({"type": "llama3", "factor": 8.0, "low_freq_factor": low, "high_freq_factor": high});
+    scaling(
+        json!({"type": "llama3", "factor": 8.0}),
+        "has no low_freq_factor",
     );
-    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0});
-    check_config(
-        "rope_scaling",
-        llama3,
-        &["no original_max_position_embeddings"],
+    scaling(llama3(4.0, 4.0), "must exceed its low_freq_factor");
+    scaling(
+        llama3(0.0, 4.0),
+        "low_freq_factor is 0, expected a positive",
     );
+    for kind in ["linear", "dynamic", "llama3", "yarn", "longrope"] {
+        for factor in [0.0, -4.0] {
+            let keys = json!({"type": kind, "factor": factor});
+            scaling(keys, &format!("factor is {factor}, expected a positive"));
+        }
+    }
+    scaling(json!({"type": "dynamic", "factor": 0.5}), "factor = 0.5");
+    scaling(
+        json!({"type": "yarn", "factor": 2.0, "beta_fast": -1.0}),
+        "beta_fast is -1",
+    );
+    scaling(
+        json!({"type": "yarn", "factor": 2.0, "attention_factor": 0.0}),
+        "attention_factor = 0",
+    );
+    scaling(json!({"type": "longrope"}), "has no short_factor");
+    let short = json!({"type": "longrope", "short_factor": [1.0]});
+    scaling(short, "short_factor has 1 numbers, half of head_dim is 2");
+    let zero = json!({"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [1.0, 0.0]});
+    scaling(zero, "radians a position");
     check_config("rope_theta", json!(-1.0), &["theta = -1"]);
     check_config("rope_scaling", json!(3), &["rope_scaling"]);
 }
@@ -229,6 +252,8 @@ fn dimensions_that_cannot_be() {
         &["3 query heads cannot share 2 key heads"],
     );
     check_config("head_dim", json!(5), &["head_dim = 5 is odd"]);
+    // Before anything is made of it.
+    check_config("head_dim", json!(u32::MAX), &["head_dim = 4294967295"]);
     check_config("hidden_size", json!(0), &["hidden_size = 0"]);
     check_config("vocab_size", json!(u32::MAX), &["vocab_size = 4294967295"]);
     check_config(

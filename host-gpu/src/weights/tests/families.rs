@@ -2,7 +2,7 @@
 
 use safetensors::Dtype;
 use serde_json::{Value, json};
-use talaria_wire::manifest::{Manifest, Place, Role, RopeScaling, WeightFormat};
+use talaria_wire::manifest::{Manifest, Place, Role, WeightFormat};
 
 use super::checkpoint::{FFN, HEAD_DIM, HEADS, HIDDEN, KV_HEADS, LAYERS, Tiny, VOCAB};
 use super::{load, load_tiny};
@@ -117,49 +117,6 @@ fn layer_types_decide() {
         "layer_types": ["sliding_attention", "full_attention"]});
     assert_eq!(windows(&tiny_with("qwen3", types.clone())), [Some(7), None]);
     assert_eq!(windows(&tiny_with("mistral", types)), [Some(7), None]);
-}
-
-fn rope(keys: Value) -> (f64, RopeScaling) {
-    let mut tiny = Tiny::plain();
-    tiny.unset("rope_theta");
-    for (key, value) in keys.as_object().unwrap() {
-        tiny.set(key, value.clone());
-    }
-    let rope = load_tiny(&tiny).manifest.decoder.rope;
-    (rope.theta, rope.scaling)
-}
-
-#[test]
-fn rope_in_every_spelling() {
-    let llama3 = RopeScaling::Llama3 {
-        factor: 8.0,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_max_position_embeddings: 32,
-    };
-    let keys = |name: &str| {
-        json!({name: "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 32})
-    };
-    let mut both = keys("rope_type");
-    both["rope_theta"] = json!(5e5);
-    assert_eq!(rope(json!({})), (1e4, RopeScaling::None));
-    assert_eq!(
-        rope(json!({"rope_theta": 1e6, "rope_scaling": null})),
-        (1e6, RopeScaling::None)
-    );
-    for name in ["type", "rope_type"] {
-        let legacy = json!({"rope_theta": 5e5, "rope_scaling": keys(name)});
-        assert_eq!(rope(legacy), (5e5, llama3.clone()));
-        let linear = json!({"rope_theta": 1e4, "rope_scaling": {name: "linear", "factor": 2}});
-        assert_eq!(rope(linear), (1e4, RopeScaling::Linear { factor: 2.0 }));
-    }
-    assert_eq!(
-        rope(json!({"rope_parameters": both})),
-        (5e5, llama3.clone())
-    );
-    let twice = json!({"rope_parameters": both, "rope_theta": 5e5, "rope_scaling": keys("type")});
-    assert_eq!(rope(twice), (5e5, llama3));
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use safetensors::SafeTensors;
 use serde_json::Value;
-use talaria_arithmetic::fixed_point::power_of_two;
-use talaria_wire::manifest::{Manifest, RopeScaling, WeightFormat};
+use talaria_wire::manifest::{Manifest, RopeFrequencies, WeightFormat};
 
 use super::{fixture, load};
 use crate::weights::{Model, digest_dir};
@@ -28,6 +27,10 @@ fn all_load_and_the_offline_digest_is_that_of_the_device() {
 #[test]
 fn features_of_each() {
     let manifest = |name: &str| load(&fixture(name), WeightFormat::Int8).unwrap().manifest;
+    let frequencies = |manifest: &Manifest| match &manifest.decoder.rope.frequencies {
+        RopeFrequencies::Fixed(all) => all.clone(),
+        other => panic!("{other:?}"),
+    };
     let demo = manifest("demo-qwen3");
     assert!(
         demo.layers
@@ -39,14 +42,16 @@ fn features_of_each() {
     assert!(demo.text_files.contains_key("tokenizer.json"));
     let qwen2 = manifest("tiny-qwen2");
     assert!(qwen2.layers.iter().all(|l| l.sliding_window.is_none()));
-    assert_eq!(qwen2.decoder.rope.theta, 1e6);
+    assert_eq!(qwen2.decoder.rope.attention_factor, 1.0);
+    // 1e6^(-14/16)
+    let slowest = frequencies(&qwen2)[7];
+    assert!((slowest * 1e6f32.powf(0.875) - 1.0).abs() < 1e-6);
     assert_eq!(qwen2.decoder.head_dim, 16);
     assert_eq!(qwen2.projections[1].bias.len(), 96 + 2 * 32);
     let llama = manifest("tiny-llama");
-    assert!(matches!(
-        llama.decoder.rope.scaling,
-        RopeScaling::Llama3 { .. }
-    ));
+    // Scaled: 5e5^(-30/32) / 8.
+    let slowest = frequencies(&llama)[15];
+    assert!((slowest * 8.0 * 5e5f32.powf(0.9375) - 1.0).abs() < 1e-6);
     let mistral = manifest("tiny-mistral");
     assert!(mistral.layers.iter().all(|l| l.sliding_window == Some(32)));
     assert_eq!(mistral.projections[2].k, 64);
@@ -69,7 +74,7 @@ fn embedding_rows_are_those_of_transformers() {
             for (c, (expected, found)) in
                 row.iter().zip(embedding(&model, *id as usize)).enumerate()
             {
-                let unit = power_of_two(-i32::from(model.manifest.projections[0].exponents[c]));
+                let unit = f64::from(model.manifest.projections[0].scales[c]);
                 let error = (f64::from(*expected) - found).abs();
                 assert!(
                     error <= unit / 2.0,
@@ -83,16 +88,11 @@ fn embedding_rows_are_those_of_transformers() {
 /// The dequantised row of a token.
 fn embedding(model: &Model, id: usize) -> Vec<f64> {
     let projection = &model.manifest.projections[0];
-    let element = |(c, exponent): (usize, &i16)| {
+    let element = |(c, scale): (usize, &f32)| {
         let digit = |plane| i32::from(model.backend.read(0, plane, c, 1).unwrap()[id]);
-        f64::from(256 * digit(0) + digit(1)) * power_of_two(-i32::from(*exponent))
+        f64::from(256 * digit(0) + digit(1)) * f64::from(*scale)
     };
-    projection
-        .exponents
-        .iter()
-        .enumerate()
-        .map(element)
-        .collect()
+    projection.scales.iter().enumerate().map(element).collect()
 }
 
 #[test]

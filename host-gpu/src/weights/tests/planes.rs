@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use safetensors::Dtype;
 use serde_json::json;
 use std::ops::ControlFlow;
-use talaria_arithmetic::fixed_point::power_of_two;
 use talaria_wire::digest::ModelHasher;
 use talaria_wire::manifest::{Projection, Role, WeightFormat};
 
@@ -78,11 +77,14 @@ fn folded(tiny: &Tiny, projection: &Projection) -> Vec<f32> {
     weights.iter().zip(gains).map(|(w, g)| w * g).collect()
 }
 
-/// |w - W * 2^-f| <= 2^-(f+1), in f64, where all of it is exact for the magnitudes used here.
-fn assert_rounded(w: f32, integer: i32, exponent: i16, limit: i32) {
-    let unit = power_of_two(-i32::from(exponent));
+/// |w - W * unit| <= unit / 2, but for the last bit of a quotient.
+fn assert_rounded(w: f32, integer: i32, unit: f32, limit: i32) {
+    let unit = f64::from(unit);
     let error = (f64::from(w) - f64::from(integer) * unit).abs();
-    assert!(error <= unit / 2.0, "{w} became {integer} * {unit}");
+    assert!(
+        error <= unit / 2.0 * (1.0 + f64::EPSILON),
+        "{w} became {integer} * {unit}"
+    );
     assert!(integer.abs() <= limit);
 }
 
@@ -99,8 +101,8 @@ fn every_projection_of_every_family_type_and_format() {
                     let found = integers(&model, i);
                     assert_eq!(found.len(), expected.len());
                     for (j, (w, integer)) in expected.iter().zip(&found).enumerate() {
-                        let exponent = projection.exponents[j / projection.k as usize];
-                        assert_rounded(*w, *integer, exponent, quantise::limit(format));
+                        let unit = projection.scales[j / projection.k as usize];
+                        assert_rounded(*w, *integer, unit, quantise::limit(format));
                     }
                 }
             }
@@ -121,7 +123,7 @@ fn bf16_within_eight_bits_of_the_largest_is_exact() {
     let mut exact = 0;
     for (c, column) in weights.chunks(k).enumerate() {
         let largest = column.iter().fold(0f32, |m, w| m.max(w.abs()));
-        let unit = power_of_two(-i32::from(projection.exponents[c]));
+        let unit = f64::from(projection.scales[c]);
         for (w, integer) in column.iter().zip(&integers[c * k..]) {
             if w.abs() * 64.0 >= largest {
                 assert_eq!(f64::from(*w), f64::from(*integer) * unit);
@@ -196,12 +198,12 @@ fn progress_counts_every_byte_once() {
 }
 
 #[test]
-fn a_column_of_zeros_has_exponent_zero() {
+fn a_column_of_zeros_has_scale_one() {
     let mut tiny = Tiny::plain();
     tiny.tensor("lm_head.weight").values[..HIDDEN].fill(0.0);
     let model = load_tiny(&tiny);
     let lm_head = model.manifest.projections.last().unwrap();
-    assert_eq!(lm_head.exponents[0], 0);
+    assert_eq!(lm_head.scales[0], 1.0);
     assert!(
         integers(&model, 4 * LAYERS + 1)[..HIDDEN]
             .iter()
@@ -276,12 +278,21 @@ proptest! {
         for format in FORMATS {
             let values = if wide { &values } else { &near };
             let largest = quantise::largest_magnitude(values).unwrap();
-            let exponent = quantise::exponent(largest, format);
+            let unit = quantise::unit(largest, format);
+            prop_assert!(unit.is_normal() && unit > 0.0);
+            match format {
+                WeightFormat::Int16 => prop_assert_eq!(unit.to_bits() << 9, 0, "{} is no power of two", unit),
+                // The whole range is used, but for columns that are next to nothing.
+                WeightFormat::Int8 if largest >= 128.0 * f32::MIN_POSITIVE => {
+                    prop_assert_eq!((f64::from(largest) / f64::from(unit)).round(), 127.0)
+                }
+                WeightFormat::Int8 => {}
+            }
             let (mut hi, mut lo) = (vec![0; values.len()], vec![0; values.len()]);
             if format == WeightFormat::Int8 {
                 lo.clear();
             }
-            let l1 = quantise::split(values, exponent, [&mut hi, &mut lo]);
+            let l1 = quantise::split(values, unit, [&mut hi, &mut lo]);
             let sum = |plane: &[i8]| plane.iter().map(|w| i64::from(*w).unsigned_abs()).sum::<u64>();
             prop_assert_eq!(l1, sum(&hi).max(sum(&lo)));
             for (j, w) in values.iter().enumerate() {
@@ -290,10 +301,9 @@ proptest! {
                     WeightFormat::Int8 => i32::from(hi[j]),
                 };
                 prop_assert!(integer.abs() <= quantise::limit(format));
-                // Scaled by 2^f both sides are exact in f64: w * 2^f is a shift, the difference has
-                // fewer than 53 bits wherever it is near 1/2.
-                let scaled = f64::from(*w) * power_of_two(i32::from(exponent));
-                prop_assert!((scaled - f64::from(integer)).abs() <= 0.5);
+                // A quotient that is rounded to f64 is a tie at worst where it was next to one.
+                let quotient = f64::from(*w) / f64::from(unit);
+                prop_assert!((quotient - f64::from(integer)).abs() <= 0.5);
             }
         }
     }
