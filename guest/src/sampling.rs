@@ -7,7 +7,7 @@
 //! 3. frequency and presence penalty, over the output only: l - frequency * count, then l - presence;
 //! 4. temperature T: l / T; at T = 0 the largest logit wins and nothing below matters;
 //! 5. top-k: tokens whose logit is below the k-th largest are dropped (ties with it stay);
-//! 6. top-p: of the rest, renormalised, the fewest most likely tokens that hold at least p;
+//! 6. top-p: of the rest, renormalised, the fewest most likely tokens that hold at least p; at 0 the likeliest wins;
 //! 7. min-p: tokens less likely than min-p times the likeliest are dropped;
 //! 8. one draw, by inversion, over what is left in order of id.
 //!
@@ -49,12 +49,8 @@ pub fn validate(sampling: &Sampling, vocab: u32) -> Result<(), SamplingError> {
     };
     let (t, p, m) = (sampling.temperature, sampling.top_p, sampling.min_p);
     in_range("temperature", t, t >= 0.0, "0 (greedy) or more")?;
-    in_range(
-        "top_p",
-        p,
-        p > 0.0 && p <= 1.0,
-        "more than 0, at most 1 (off)",
-    )?;
+    let expected = "from 0 (the likeliest token) to 1 (off)";
+    in_range("top_p", p, (0.0..=1.0).contains(&p), expected)?;
     in_range("min_p", m, (0.0..=1.0).contains(&m), "from 0 (off) to 1")?;
     let r = sampling.repetition_penalty;
     in_range(
@@ -93,9 +89,9 @@ fn validate_bias(logit_bias: &[(u32, f32)], vocab: u32) -> Result<(), SamplingEr
     Ok(())
 }
 
-/// Whether no randomness is used.
+/// Whether no randomness is used. A top-p of 0 is the likeliest token, as at OpenAI.
 fn is_greedy(sampling: &Sampling) -> bool {
-    sampling.temperature == 0.0
+    sampling.temperature == 0.0 || sampling.top_p == 0.0
 }
 
 fn has_penalties(sampling: &Sampling) -> bool {

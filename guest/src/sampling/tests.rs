@@ -329,6 +329,20 @@ fn what_is_no_logit_is_an_error() {
 }
 
 #[test]
+fn top_p_zero_takes_the_likeliest() {
+    // So hot that every weight is the same: a nucleus would begin at token 0.
+    for temperature in [0.01, 1.0, 1e30] {
+        let sampling = Sampling {
+            temperature,
+            top_p: 0.0,
+            ..plain()
+        };
+        let mut logits = [0.1, 3.0, -2.0, 3.0, 2.9];
+        assert_eq!(sampler(sampling).sample(&mut logits).unwrap(), 1);
+    }
+}
+
+#[test]
 fn parameters_out_of_range_are_refused_by_name() {
     let nan = f32::NAN;
     let default = Sampling::default;
@@ -357,7 +371,7 @@ fn parameters_out_of_range_are_refused_by_name() {
         (
             "top_p",
             Sampling {
-                top_p: 0.0,
+                top_p: -0.01,
                 ..default()
             },
         ),

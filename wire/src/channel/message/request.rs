@@ -164,7 +164,7 @@ pub struct Sampling {
     pub temperature: f32,
     /// Only the k largest logits; 0: off.
     pub top_k: u32,
-    /// Only the most likely tokens that hold this probability; 1: off.
+    /// Only the most likely tokens that hold this probability; 0: the likeliest, 1: off.
     pub top_p: f32,
     /// Only tokens at least this likely, relative to the likeliest; 0: off.
     pub min_p: f32,
