@@ -200,7 +200,7 @@ fn requests_that_make_no_sense() {
     );
     let here = ["--prompt", "x", "--gpu", "http://127.0.0.1:1"];
     let shares = [&here[..], &["--masking", "shares"]].concat();
-    refused(&shares, &demo, "2 times");
+    refused(&shares, &demo, "needs 2 GPU hosts");
     // One host: module-lwe.
     refused(&here, &demo, "127.0.0.1:1");
     let set = ["--mask-parameters", "64x2"];

@@ -91,6 +91,7 @@ fn a_question_is_answered_receipted_and_replayed() {
         std::process::Command::new(program("talaria-local"))
             .args([
                 "replay",
+                "--answer",
                 answer,
                 "--masking",
                 "dangerous-plaintext",
@@ -138,7 +139,7 @@ fn a_sampled_answer_replays_with_the_seed_that_the_payload_drew() {
         answer,
         "--temperature",
         "1.2",
-        "--max-tokens",
+        "--max-new-tokens",
         "24",
         "--ignore-eos",
     ]);
@@ -149,7 +150,7 @@ fn a_sampled_answer_replays_with_the_seed_that_the_payload_drew() {
     );
     // Against the same GPU hosts, masked.
     let mut replay = std::process::Command::new(program("talaria-local"));
-    replay.args(["replay", answer]);
+    replay.args(["replay", "--answer", answer]);
     for url in &service.hosts {
         replay.args(["--gpu", url]);
     }
@@ -203,7 +204,7 @@ fn an_answer_replays_with_the_date_that_it_was_asked_on() {
     assert!(!verify(&another_day).success());
     let replay = |answer: &str| {
         let mut replay = std::process::Command::new(program("talaria-local"));
-        replay.args(["replay", answer]);
+        replay.args(["replay", "--answer", answer]);
         for url in &service.hosts {
             replay.args(["--gpu", url]);
         }

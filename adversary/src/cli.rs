@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use talaria_host_cvm::Masking;
-use talaria_wire::manifest::WeightFormat;
+use talaria_host_cvm::cli::masking::masking;
+use talaria_host_gpu::flags::CheckpointArgs;
+use talaria_program::values::{FRACTION, number};
 
 use crate::attacks::ATTACKS;
 
@@ -33,9 +35,9 @@ pub enum Command {
 /// Flags of `capture`.
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
-    /// Hugging Face directory or GGUF file of a Qwen2, Qwen3, Llama or Mistral checkpoint.
-    #[arg(long, value_name = "PATH")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub checkpoint: CheckpointArgs,
     /// How rows are masked.
     #[arg(long, value_name = "SCHEME", value_parser = masking())]
     pub masking: Masking,
@@ -48,19 +50,16 @@ pub struct CaptureArgs {
     /// Directory for the capture.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Tokens of each reply.
+    /// Tokens of each reply, whatever it says.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_new_tokens: u32,
+    pub new_tokens: u32,
     /// Instead of the prompts of the file one after the other: its first two, which must have one length in tokens,
     /// this many times in random order, half of them the attacker's own. For ind-game and averaging.
     #[arg(long, value_name = "TRIALS", value_parser = clap::value_parser!(u32).range(32..), conflicts_with = "own_prompts")]
     pub game: Option<u32>,
     /// Rank of remo as a fraction of a row's length.
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = unit_fraction)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = number(FRACTION))]
     pub remo_rank: f32,
-    /// Integer format of the weights.
-    #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
-    pub weights: WeightFormat,
     /// Seed of the random order of --game.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -69,18 +68,15 @@ pub struct CaptureArgs {
 /// Flags of `attack`.
 #[derive(Debug, Args)]
 pub struct AttackArgs {
-    /// The checkpoint that was captured.
-    #[arg(long, value_name = "PATH")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub checkpoint: CheckpointArgs,
     /// What `capture` wrote.
     #[arg(long, value_name = "DIR")]
     pub capture: PathBuf,
     /// Only these attacks; may be given more than once.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ATTACKS.map(|attack| attack.name)))]
     pub attack: Vec<String>,
-    /// Integer format of the weights that were captured.
-    #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
-    pub weights: WeightFormat,
     /// Print one JSON array instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -104,23 +100,4 @@ pub struct ReportArgs {
     /// Seed of attacks and baselines; masks are always fresh.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-}
-
-fn masking() -> impl TypedValueParser<Value = Masking> {
-    PossibleValuesParser::new(Masking::ALL.map(Masking::name))
-        .try_map(|name| name.parse::<Masking>())
-}
-
-fn weights() -> impl TypedValueParser<Value = WeightFormat> {
-    PossibleValuesParser::new(["int16", "int8"]).map(|name| match name.as_str() {
-        "int8" => WeightFormat::Int8,
-        _ => WeightFormat::Int16,
-    })
-}
-
-fn unit_fraction(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(x) if x > 0.0 && x <= 1.0 => Ok(x),
-        _ => Err("expected a number above 0 and at most 1".into()),
-    }
 }

@@ -36,7 +36,7 @@ pub async fn capture(args: CaptureArgs) -> Result<(), AdversaryError> {
                 return Err(AdversaryError::Usage(message));
             };
             let sides = [Prompt::Text(a.clone()), Prompt::Text(b.clone())];
-            game(&sides, trials, args.max_new_tokens, args.seed)
+            game(&sides, trials, args.new_tokens, args.seed)
         }
         (None, own) => {
             let own = own
@@ -44,10 +44,10 @@ pub async fn capture(args: CaptureArgs) -> Result<(), AdversaryError> {
                 .map(read_prompts)
                 .transpose()?
                 .unwrap_or_default();
-            asks(&own, &prompts, args.max_new_tokens)
+            asks(&own, &prompts, args.new_tokens)
         }
     };
-    let model = load(&args.model, args.weights).await?;
+    let model = load(&args.checkpoint.model, args.checkpoint.weights).await?;
     let payload = load_payload(cache_dir()).await?;
     let plan = Plan {
         config: CvmConfig {
@@ -78,7 +78,7 @@ pub async fn capture(args: CaptureArgs) -> Result<(), AdversaryError> {
 /// # Errors
 /// If the capture is broken or not of this model.
 pub async fn attack(args: AttackArgs) -> Result<(), AdversaryError> {
-    let model = load(&args.model, args.weights).await?;
+    let model = load(&args.checkpoint.model, args.checkpoint.weights).await?;
     let copy = OwnCopy::new(&model)?;
     let capture = Capture::read(&args.capture, copy.digest, &|_| true)?;
     let wanted = |attack: &&'static Attack| {

@@ -6,10 +6,9 @@ use clap::Parser;
 use talaria_adversary::cli::{Cli, Command};
 use talaria_adversary::{AdversaryError, commands, report};
 use talaria_local::LocalError;
-use tracing_subscriber::EnvFilter;
-
-/// The command line is wrong; nothing was started.
-const USAGE: u8 = 2;
+use talaria_program::USAGE;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -18,30 +17,33 @@ fn main() -> ExitCode {
         Command::Report(_) => "warn,talaria_host_cvm=off",
         _ => "warn",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&LocalError::System(error).into()),
-    };
-    let result = runtime.block_on(async {
-        match cli.command {
+    talaria_program::log_to_stderr(default);
+    let ended = talaria_program::run(async {
+        let done = match cli.command {
             Command::Capture(args) => commands::capture(args).await,
-            Command::Attack(args) => commands::attack(args).await,
-            Command::Report(args) => report::report(args).await,
-        }
+            // They compute for minutes without a pause in which a signal would be seen.
+            Command::Attack(args) => beside(move || commands::attack(args)).await,
+            Command::Report(args) => beside(move || report::report(args)).await,
+        };
+        done.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
     });
-    runtime.shutdown_background();
-    result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+    ended.unwrap_or_else(|error| fail(&LocalError::System(error).into()))
+}
+
+/// Runs on a thread of its own.
+async fn beside<W>(work: impl FnOnce() -> W + Send + 'static) -> Result<(), AdversaryError>
+where
+    W: Future<Output = Result<(), AdversaryError>>,
+{
+    let done = spawn_blocking(|| Handle::current().block_on(work()));
+    done.await
+        .unwrap_or(Err(LocalError::Defect("an attack").into()))
 }
 
 fn fail(error: &AdversaryError) -> ExitCode {
     eprintln!("error: {error}");
     match error {
-        AdversaryError::Usage(_) => ExitCode::from(USAGE),
+        AdversaryError::Usage(_) | AdversaryError::System(LocalError::Usage(_)) => USAGE.into(),
         _ => ExitCode::FAILURE,
     }
 }

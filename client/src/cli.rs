@@ -14,6 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use talaria_program::USAGE;
 
 use service::CommandError;
 
@@ -55,7 +56,7 @@ impl Cli {
                 let talked = chat::run(args, &mut input, out, err).await;
                 talked.map(|()| ExitCode::SUCCESS)
             }
-            Command::Proxy(args) => proxy::run(args, err).await.map(|()| ExitCode::SUCCESS),
+            Command::Proxy(args) => proxy::run(args, err).await,
             Command::Pin(args) => pin::run(args, out, err).await.map(|()| ExitCode::SUCCESS),
             Command::Receipt(receipt::ReceiptCommand::Verify(args)) => receipt::run(args, out, err),
         };
@@ -66,5 +67,8 @@ impl Cli {
 fn fail(error: &CommandError, err: &mut impl Write) -> ExitCode {
     // Nobody is left to be told if this fails.
     let _ = writeln!(err, "error: {error}");
-    ExitCode::FAILURE
+    match error {
+        CommandError::Usage(_) => USAGE.into(),
+        _ => ExitCode::FAILURE,
+    }
 }

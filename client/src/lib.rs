@@ -12,6 +12,7 @@ pub mod cli;
 pub mod hex_array;
 pub mod policy;
 pub mod proxy;
+pub mod ranges;
 pub mod remote;
 pub mod time;
 pub mod verify;

@@ -84,9 +84,27 @@ async fn ask_prints_the_reply_and_shouts_about_development() {
     );
     assert!(done.err.contains("WARNING: DEVELOPMENT EVIDENCE ACCEPTED"));
     let done = run
-        .trusting(&["ask", "URL", "--raw", "count 40", "--max-tokens", "3"])
+        .trusting(&["ask", "URL", "--raw", "count 40", "--max-new-tokens", "3"])
         .await;
     assert_eq!((done.code, done.out.as_str()), (0, "0 1 2 \n"));
+}
+
+/// Greedy, it would be without effect.
+#[tokio::test]
+async fn top_k_without_a_temperature_samples() {
+    let run = Run::new(Script::default()).await;
+    for flags in [
+        &["--top-k", "5"][..],
+        &["--top-k", "5", "--temperature", "0"],
+        &[],
+    ] {
+        let done = run.trusting(&[&["ask", "URL", "hi"], flags].concat()).await;
+        assert_eq!(done.code, 0, "{}", done.err);
+    }
+    let requests = run.cvm.seen.requests.lock().unwrap();
+    let temperatures = requests.iter().map(|request| request.sampling.temperature);
+    assert_eq!(temperatures.collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
+    assert!(requests.iter().all(|request| request.max_new_tokens == 512));
 }
 
 #[tokio::test]
@@ -126,8 +144,18 @@ async fn every_failure_has_an_exit_code_and_says_what_to_do() {
                 "--listen",
                 "0.0.0.0:0",
             ],
-            1,
+            2,
             "give --api-key",
+        ),
+        (
+            vec!["ask", "URL", "", policy[0], policy[1]],
+            2,
+            "it is empty",
+        ),
+        (
+            vec!["ask", "URL", "hi", "--top-p", "1.5", policy[0], policy[1]],
+            2,
+            "expected a number from 0 to 1",
         ),
         (
             vec!["ask", "URL", "hi", "--policy", "@none.toml"],

@@ -1,19 +1,24 @@
 //! The command line of `talaria-cvm`: flags over a configuration file over defaults.
 
+pub mod masking;
 mod settings;
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use talaria_program::{Signals, Stop, USAGE, values};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::api::Server;
 use crate::attestation::{Attester, Endorsements, EvidenceKind};
 use crate::cvm::{Cvm, SetupPhase, SetupProgress};
 use crate::payload::Payload;
+use masking::{EngineArgs, MaskingArgs};
 pub use settings::Settings;
 
 /// The confidential VM of Talaria: runs the payload, sends masked rows to GPU hosts, and serves clients whose
@@ -36,12 +41,15 @@ pub enum Command {
 /// Flags of `serve`. What is not given comes from the configuration file, else from a default.
 #[derive(Debug, Default, Args)]
 pub struct ServeArgs {
-    /// A running talaria-gpu server; give it once for each host that the masking needs.
-    #[arg(long, value_name = "URL")]
+    /// A running talaria-gpu server, as it prints its address; give it once for each host that the masking needs.
+    #[arg(long, value_name = "URL", value_parser = masking::gpu)]
     pub gpu: Vec<String>,
-    /// auto (module-lwe with one GPU host, shares with two), module-lwe, shares, remo or dangerous-plaintext.
-    #[arg(long, value_name = "SCHEME")]
-    pub masking: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub masking: MaskingArgs,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub engines: EngineArgs,
     /// Payload component to run [default: the one built with this program].
     #[arg(long, value_name = "FILE")]
     pub payload: Option<PathBuf>,
@@ -54,55 +62,73 @@ pub struct ServeArgs {
     /// TOML file with any of these and more; docs/serving.md lists its keys.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Refuse any model but the one with this digest (see `talaria-gpu digest`).
-    #[arg(long, value_name = "HEX")]
-    pub expect_digest: Option<String>,
-    /// Payload instances that serve clients, one thread each [default: 1].
-    #[arg(long, value_name = "N")]
-    pub engines: Option<usize>,
-    /// Payload instances that mint masks ahead, one thread each [default: 1].
-    #[arg(long, value_name = "N")]
-    pub minting: Option<usize>,
-    /// Directory for compiled code and public rows; they are checked before use.
+    /// Refuse any model but the one with this digest (64 hexadecimal digits, see `talaria-gpu digest`).
+    #[arg(long, value_name = "HEX", value_parser = values::bytes)]
+    pub expect_digest: Option<[u8; 32]>,
+    /// Where compiled code and R_pub of module-lwe are kept; they are checked before use [default: nowhere].
     #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// Runs until stopped.
 ///
 /// # Errors
-/// What the user has to change.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+/// What the user has to change, but for wrong settings: these are told here, and have an exit code of their own.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Command::Serve(args) = cli.command;
-    let settings = Settings::read(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the system gives no threads")?;
-    runtime.block_on(serve(settings))
+    let settings = match Settings::read(&args) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(USAGE.into());
+        }
+    };
+    talaria_program::block_on(serve(settings)).context("the system gives no threads")?
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let mut stop = Signals::new()?;
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::watch()?;
+    let ready = tokio::select! {
+        ready = set_up(settings) => ready?,
+        stop = signals.next() => return Ok(stop.unfinished()),
+    };
+    let (stopped, stop) = oneshot::channel();
+    let shutdown = async move {
+        let stop = signals.next().await;
+        eprintln!("stopping: replies under way may end; once more to stop at once");
+        let _ = stopped.send(stop);
+        tokio::spawn(signals.exit_at_next());
+    };
+    // The last line of set-up: whoever waits for it can connect.
+    eprintln!("serving clients on http://{}", ready.listener.local_addr()?);
+    ready.server.serve(ready.listener, shutdown).await;
+    Ok(stop.await.map_or(ExitCode::SUCCESS, Stop::served))
+}
+
+/// All that is needed to serve.
+struct Ready {
+    server: Server,
+    listener: TcpListener,
+}
+
+async fn set_up(settings: Settings) -> anyhow::Result<Ready> {
     let endorsements = Endorsements::read(&settings.certificates, settings.collateral.as_deref())?;
     // First: without evidence nobody could use what takes long to set up.
     let attester = Attester::open(settings.evidence, endorsements)?;
     if attester.is_development() {
         eprintln!("WARNING: development evidence proves nothing: only for trying things out");
     }
-    let payload = load_payload(&settings)?;
-    eprintln!("payload {}", hex::encode(payload.sha256()));
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.with_context(|| {
         let listen = settings.listen;
         format!("cannot listen on {listen}: choose another address with --listen")
     })?;
-    let config = settings.cvm()?;
+    let configuration = settings.to_json();
+    let (config, limits) = (settings.config.clone(), settings.limits);
+    let payload = spawn_blocking(move || load_payload(&settings)).await??;
+    eprintln!("payload {}", hex::encode(payload.sha256()));
     let mut shown = Shown::default();
-    let started = tokio::select! {
-        started = Cvm::start(&payload, config, |progress| shown.show(progress)) => started?,
-        () = stop.next() => bail!("stopped during set-up"),
-    };
+    let started = Cvm::start(&payload, config, |progress| shown.show(progress)).await?;
     started.begin_channel().await?;
     let summary = started.summary();
     eprintln!("model {}", hex::encode(summary.model_digest));
@@ -110,25 +136,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     if !summary.leaks.is_empty() {
         eprintln!("WARNING: {}", summary.leaks);
     }
-    let configuration = settings.to_json();
-    let server = Server::new(started, attester, configuration, settings.limits);
-    // The last line of set-up: whoever waits for it can connect.
-    eprintln!("serving clients on http://{}", listener.local_addr()?);
-    server
-        .serve(listener, async move {
-            stop.next().await;
-            eprintln!("stopping: replies under way may end; once more to stop at once");
-            tokio::spawn(async move {
-                stop.next().await;
-                std::process::exit(130);
-            });
-        })
-        .await;
-    Ok(())
+    let server = Server::new(started, attester, configuration, limits);
+    Ok(Ready { server, listener })
 }
 
 fn load_payload(settings: &Settings) -> anyhow::Result<Payload> {
-    let cache = settings.cache.as_deref();
+    let cache = settings.config.cache_dir.as_deref();
     let Some(file) = &settings.payload else {
         return Ok(Payload::load(crate::embedded_payload(), cache)?);
     };
@@ -155,52 +168,4 @@ impl Shown {
             eprintln!("{phase}: {} %", tenth * 10);
         }
     }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
-}
-
-/// Events on standard error, `RUST_LOG` chooses which.
-pub fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }

@@ -2,6 +2,7 @@
 //! residues with them ([`backend`]) for whoever asks ([`server`]). It sees masked rows only.
 
 pub mod backend;
+pub mod flags;
 pub mod record;
 pub mod scheduler;
 pub mod server;

@@ -180,6 +180,31 @@ impl Server {
         BufReader::new(stdout).read_line(&mut ready).unwrap();
         (server, ready)
     }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        let kill = Command::new("kill").args([signal, &pid]).status();
+        assert!(kill.unwrap().success());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_ends_with_130_on_ctrl_c() {
+    let model = model("tiny-qwen2");
+    let serve = [
+        "serve",
+        "--model",
+        &model,
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        "cpu",
+    ];
+    let (mut server, _) = Server::start(&serve);
+    server.signal("-INT");
+    assert_eq!(server.0.wait().unwrap().code(), Some(130));
 }
 
 /// Sends one seeded row for projection 0 and gives the number of bytes that come back.
@@ -233,14 +258,7 @@ fn a_server_says_when_it_is_ready_records_and_ends_on_sigterm() {
     let bytes = runtime.block_on(project_once(url.to_owned()));
     runtime.shutdown_background();
 
-    let pid = server.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    server.signal("-TERM");
     assert!(server.0.wait().unwrap().success());
 
     let file = std::fs::read_dir(record).unwrap().next().unwrap().unwrap();

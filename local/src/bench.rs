@@ -13,9 +13,10 @@ mod split;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use talaria_host_cvm::cli::masking::configured;
 use talaria_host_cvm::{Cvm, CvmConfig, Masking, Payload, Rehearsal};
 use talaria_host_gpu::weights::{Model, synthetic};
-use talaria_wire::manifest::{Manifest, WeightFormat};
+use talaria_wire::manifest::Manifest;
 
 use crate::cli::BenchArgs;
 use crate::demo_model;
@@ -37,6 +38,7 @@ const SEED: u64 = 1;
 pub async fn bench(args: BenchArgs) -> Result<(), LocalError> {
     let source = Source::open(&args).await?;
     let maskings = maskings(&args.masking);
+    let config = configured(Masking::DangerousPlaintext, &args.schemes, &args.engines);
     let hosts = maskings
         .iter()
         .map(|masking| masking.hosts())
@@ -46,12 +48,17 @@ pub async fn bench(args: BenchArgs) -> Result<(), LocalError> {
     let payload = load_payload(args.cache.dir()).await?;
     let mut cvms = Vec::with_capacity(maskings.len());
     for masking in maskings {
-        cvms.push((masking, machines.cvm(&payload, masking, &args).await?));
+        let config = CvmConfig {
+            masking,
+            cache_dir: args.cache.dir(),
+            ..config.clone()
+        };
+        cvms.push((masking, machines.cvm(&payload, config).await?));
     }
 
     let manifest = &machines.model()?.manifest;
-    let mut report = Report::new(source.name.clone(), &machines, &args)?;
-    let mut rounds = Rounds::new(&args, &payload, cvms.len())?;
+    let mut report = Report::new(source.name.clone(), &machines, &args, config.engines)?;
+    let mut rounds = Rounds::new(&args, config.remo_rank, &payload, cvms.len())?;
     for sessions in &args.sessions {
         let load = Load {
             sessions: *sessions as usize,
@@ -77,12 +84,17 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new(args: &BenchArgs, payload: &Payload, maskings: usize) -> Result<Self, LocalError> {
+    fn new(
+        args: &BenchArgs,
+        remo_rank: f32,
+        payload: &Payload,
+        maskings: usize,
+    ) -> Result<Self, LocalError> {
         let repeats = args.repeats as usize;
         let runs = repeats * maskings * args.sessions.len();
         Ok(Self {
             repeats,
-            remo_rank: args.remo_rank,
+            remo_rank,
             rehearsal: Rehearsal::new(payload)?,
             bar: Bar::counting("measuring", runs as u64),
         })
@@ -185,8 +197,8 @@ impl Machines {
     async fn start(source: &Source, args: &BenchArgs, count: usize) -> Result<Self, LocalError> {
         let threads_per_host = args.threads_per_host.unwrap_or_else(half_of_the_cores);
         let device = Device {
-            backend: args.device.backend,
-            weights: args.device.weights.unwrap_or(WeightFormat::Int16),
+            backend: args.backend.backend,
+            weights: args.weights,
             threads: Some(threads_per_host),
         };
         let mut machines = Self {
@@ -214,25 +226,14 @@ impl Machines {
             .ok_or(LocalError::Defect("starting GPU hosts"))
     }
 
-    async fn cvm(
-        &self,
-        payload: &Payload,
-        masking: Masking,
-        args: &BenchArgs,
-    ) -> Result<Cvm, LocalError> {
-        let mut config = CvmConfig {
-            masking,
-            remo_rank: args.remo_rank,
+    async fn cvm(&self, payload: &Payload, config: CvmConfig) -> Result<Cvm, LocalError> {
+        let config = CvmConfig {
             hosts: hosts::urls(&self.hosts)
                 .into_iter()
-                .take(masking.hosts())
+                .take(config.masking.hosts())
                 .collect(),
-            engines: args.engines as usize,
-            max_batch_rows: args.max_batch_rows,
-            cache_dir: args.cache.dir(),
-            ..CvmConfig::default()
+            ..config
         };
-        args.minting.apply(&mut config);
         let bar = Bar::new("set-up pass");
         let cvm = Cvm::start(payload, config, bar.setup()).await;
         bar.clear();

@@ -6,6 +6,7 @@ mod witness;
 use std::path::Path;
 use std::sync::Arc;
 
+use talaria_host_cvm::cli::masking::{EngineArgs, configured};
 use talaria_host_cvm::{Counters, Cvm, CvmConfig, Glimpse, Masking, Message, Prompt};
 
 use crate::cli::DemoArgs;
@@ -65,7 +66,7 @@ impl Parties {
             }
         };
         let device = Device {
-            backend: args.backend,
+            backend: args.backend.backend,
             ..Device::default()
         };
         let bar = Bar::new("quantising");
@@ -74,7 +75,8 @@ impl Parties {
         let model = model?;
 
         let (mut running, mut witnesses) = (Vec::new(), Vec::new());
-        for _ in 0..args.masking.hosts() {
+        let masking = args.masking.scheme(0);
+        for _ in 0..masking.hosts() {
             let witness = Arc::new(Witness::new(&model.manifest, ELEMENTS));
             let observer = Some(Arc::clone(&witness) as Arc<_>);
             let options = HostOptions {
@@ -89,7 +91,7 @@ impl Parties {
             cvm,
             _hosts: running,
             witnesses,
-            masking: args.masking,
+            masking,
             device: model.backend.describe(),
         })
     }
@@ -131,11 +133,11 @@ impl Parties {
 
 async fn start_cvm(args: &DemoArgs, hosts: Vec<String>) -> Result<Cvm, LocalError> {
     let payload = load_payload(args.cache.dir()).await?;
+    let masking = args.masking.scheme(0);
     let config = CvmConfig {
-        masking: args.masking,
         hosts,
         cache_dir: args.cache.dir(),
-        ..CvmConfig::default()
+        ..configured(masking, &args.masking.settings, &EngineArgs::default())
     };
     let bar = Bar::new("set-up pass");
     let cvm = Cvm::start(&payload, config, bar.setup()).await;

@@ -9,7 +9,7 @@ use talaria_host_cvm::{PARAMETERS, Rehearsal};
 use talaria_host_gpu::weights::{Surveyed, survey_dir};
 use talaria_wire::manifest::WeightFormat;
 
-use crate::cli::MaskingArgs;
+use crate::cli::EstimateArgs;
 use crate::error::LocalError;
 use crate::generate::load_payload;
 use crate::hosts::blocking;
@@ -21,9 +21,9 @@ use report::Report;
 ///
 /// # Errors
 /// If the checkpoint is refused.
-pub async fn masking(args: MaskingArgs) -> Result<(), LocalError> {
-    let surveyed = survey(args.model.clone(), args.weights).await?;
-    let model = Model::of(surveyed, args.weights);
+pub async fn masking(args: EstimateArgs) -> Result<(), LocalError> {
+    let surveyed = survey(args.checkpoint.model.clone(), args.checkpoint.weights).await?;
+    let model = Model::of(surveyed, args.checkpoint.weights);
     let payload = load_payload(args.cache.dir()).await?;
     let schemes = blocking("timing the payload", move || {
         let mut rehearsal = Rehearsal::new(&payload)?;

@@ -6,7 +6,8 @@ mod servers;
 use std::sync::Arc;
 use std::time::Instant;
 
-use talaria_host_cvm::{Cvm, CvmConfig, Masking, Summary};
+use talaria_host_cvm::cli::masking::configured;
+use talaria_host_cvm::{Cvm, CvmConfig, CvmError, Masking, Summary};
 use talaria_host_gpu::weights::Model;
 use talaria_wire::manifest::{Generation, WeightFormat};
 
@@ -24,7 +25,7 @@ use report::{Report, Run};
 /// Whatever keeps the reply from being complete.
 pub async fn run(args: RunArgs) -> Result<(), LocalError> {
     let begun = Instant::now();
-    let masking = args.parties.protocol.masking_for(args.parties.gpu.len());
+    let masking = args.parties.masking.scheme(args.parties.gpu.len());
     let parties = Parties::start(&args.parties, args.expect_digest).await?;
     let setup = begun.elapsed();
     warn_of_leaks(masking, parties.cvm.summary());
@@ -63,24 +64,26 @@ pub(crate) struct Parties {
 impl Parties {
     /// `expected`: refuse any model but the one with this digest.
     pub async fn start(args: &PartiesArgs, expected: Option<Digest>) -> Result<Self, LocalError> {
-        servers::check_hosts(args.protocol.masking_for(args.gpu.len()), &args.gpu)?;
         if !args.gpu.is_empty() {
-            return Self::with_servers(args, expected).await;
+            let config = config(args, args.gpu.clone(), expected);
+            let wrong = |error: CvmError| LocalError::Usage(error.to_string());
+            config.validate().map_err(wrong)?;
+            return Self::with_servers(args, config).await;
         }
         let dir = args.model.as_deref().ok_or_else(|| {
             LocalError::Usage("neither --model nor --gpu is given: what is to be run?".into())
         })?;
         let device = Device {
-            backend: args.device.backend,
-            weights: args.device.weights.unwrap_or(WeightFormat::Int16),
-            threads: args.threads,
+            backend: args.backend.backend,
+            weights: args.weights.unwrap_or(WeightFormat::Int16),
+            threads: args.threads.threads,
         };
         let bar = Bar::new("quantising");
         let model = hosts::load(dir, device, bar.loading()).await;
         bar.clear();
         let model = model?;
-        let hosts = hosts::serve_many(&model, args.protocol.masking_for(0).hosts()).await?;
-        let cvm = start_cvm(args, hosts::urls(&hosts), expected).await?;
+        let hosts = hosts::serve_many(&model, args.masking.scheme(0).hosts()).await?;
+        let cvm = start_cvm(config(args, hosts::urls(&hosts), expected)).await?;
         Ok(Self {
             model: Some(model),
             hosts,
@@ -88,12 +91,9 @@ impl Parties {
         })
     }
 
-    async fn with_servers(
-        args: &PartiesArgs,
-        expected: Option<Digest>,
-    ) -> Result<Self, LocalError> {
-        let cvm = start_cvm(args, args.gpu.clone(), expected).await?;
-        servers::check_weights(args.device.weights, cvm.summary().weights)?;
+    async fn with_servers(args: &PartiesArgs, config: CvmConfig) -> Result<Self, LocalError> {
+        let cvm = start_cvm(config).await?;
+        servers::check_weights(args.weights, cvm.summary().weights)?;
         if let Some(dir) = &args.model {
             servers::check_model(dir, cvm.summary()).await?;
         }
@@ -113,7 +113,6 @@ impl Parties {
     /// The checkpoint's sampling defaults, if they were asked for.
     fn generation(&self, args: &RunArgs) -> Option<&Generation> {
         args.asked
-            .sampling
             .model_sampling_defaults
             .then(|| &self.cvm.summary().generation)
     }
@@ -124,24 +123,18 @@ impl Parties {
     }
 }
 
-async fn start_cvm(
-    args: &PartiesArgs,
-    hosts: Vec<String>,
-    expected_digest: Option<Digest>,
-) -> Result<Cvm, LocalError> {
-    let cache_dir = args.cache.dir();
-    let payload = load_payload(cache_dir.clone()).await?;
-    let mut config = CvmConfig {
-        masking: args.protocol.masking_for(args.gpu.len()),
-        remo_rank: args.protocol.remo_rank,
+fn config(args: &PartiesArgs, hosts: Vec<String>, expected_digest: Option<Digest>) -> CvmConfig {
+    let masking = args.masking.scheme(args.gpu.len());
+    CvmConfig {
         expected_digest,
         hosts,
-        engines: args.protocol.engines as usize,
-        max_batch_rows: args.protocol.max_batch_rows,
-        cache_dir,
-        ..CvmConfig::default()
-    };
-    args.protocol.minting.apply(&mut config);
+        cache_dir: args.cache.dir(),
+        ..configured(masking, &args.masking.settings, &args.engines)
+    }
+}
+
+async fn start_cvm(config: CvmConfig) -> Result<Cvm, LocalError> {
+    let payload = load_payload(config.cache_dir.clone()).await?;
     let bar = Bar::new("set-up pass");
     let cvm = Cvm::start(&payload, config, bar.setup()).await;
     bar.clear();

@@ -202,7 +202,7 @@ fn a_capture_and_an_attack_from_the_command_line() {
     let (model, out) = (fixture_dir(MODEL), dir.path().join("capture"));
     let capture = |out: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_talaria-adversary"));
-        command.args(["capture", "--masking", "remo", "--max-new-tokens", "20"]);
+        command.args(["capture", "--masking", "remo", "--new-tokens", "20"]);
         command
             .arg("--model")
             .arg(&model)

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use talaria_program::values::not_empty;
 use talaria_wire::channel::message::{Event, Message, Prompt};
 
 use super::input::{InputError, write_private};
@@ -22,13 +23,13 @@ pub struct AskArgs {
     #[allow(missing_docs)]
     pub service: ServiceArgs,
     /// The question; `-`: from standard input.
-    #[arg(value_name = "PROMPT")]
+    #[arg(value_name = "PROMPT", value_parser = not_empty)]
     pub prompt: String,
     /// What comes before the conversation.
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub system: Option<String>,
     /// Continue the prompt as it is, without the model's chat template.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "date")]
     pub raw: bool,
     /// Ask for a receipt, and keep request, reply, receipt and evidence in a file.
     #[arg(long, value_name = "FILE")]

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 
 use clap::Args;
+use talaria_program::Signals;
 use tokio::net::TcpListener;
 
 use super::service::{CommandError, ServiceArgs};
@@ -18,7 +20,7 @@ pub struct ProxyArgs {
     #[allow(missing_docs)]
     pub service: ServiceArgs,
     /// Address to listen on.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// What callers must give as their API key. Without it, only this machine is served, and no web page.
     #[arg(long, value_name = "KEY", env = "TALARIA_PROXY_API_KEY", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
@@ -31,10 +33,26 @@ pub struct ProxyArgs {
     pub model_name: Option<String>,
 }
 
-/// Serves until interrupted; all it says goes to `err`.
-pub async fn run(args: &ProxyArgs, err: &mut impl Write) -> Result<(), CommandError> {
-    let open = |open: Open| CommandError::Other(open.to_string());
+/// Serves until it is stopped; all it says goes to `err`.
+pub async fn run(args: &ProxyArgs, err: &mut impl Write) -> Result<ExitCode, CommandError> {
+    let mut signals = Signals::watch()?;
+    let (listener, proxy) = tokio::select! {
+        ready = prepare(args, err) => ready?,
+        stop = signals.next() => return Ok(stop.unfinished()),
+    };
+    tokio::select! {
+        served = axum::serve(listener, proxy.router()) => served.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        stop = signals.next() => Ok(stop.served()),
+    }
+}
+
+async fn prepare(
+    args: &ProxyArgs,
+    err: &mut impl Write,
+) -> Result<(TcpListener, Proxy), CommandError> {
+    let open = |open: Open| CommandError::Usage(open.to_string());
     Guard::new(args.listen, args.api_key.clone()).map_err(open)?;
+    let trust = args.service.trust.load(err)?;
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener
         .map_err(|e| CommandError::Other(format!("cannot listen on {}: {e}", args.listen)))?;
@@ -42,7 +60,6 @@ pub async fn run(args: &ProxyArgs, err: &mut impl Write) -> Result<(), CommandEr
     // With the port that the system chose, if it was to choose one.
     let guard = Guard::new(address, args.api_key.clone()).map_err(open)?;
 
-    let trust = args.service.trust.load(err)?;
     let url = args.service.url.clone();
     let upstream = Upstream::new(url, trust, UnixTime::now, args.connections);
     // Now rather than with the first request: whoever started this should see what is wrong.
@@ -51,9 +68,5 @@ pub async fn run(args: &ProxyArgs, err: &mut impl Write) -> Result<(), CommandEr
     let named = || format!("talaria-{}", hex::encode(&digest[..6]));
     let model = args.model_name.clone().unwrap_or_else(named);
     writeln!(err, "Verified. {model} at http://{address}/v1")?;
-    let proxy = Proxy::new(upstream, model, guard);
-    tokio::select! {
-        served = axum::serve(listener, proxy.router()) => Ok(served?),
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
-    }
+    Ok((listener, Proxy::new(upstream, model, guard)))
 }

@@ -55,6 +55,9 @@ pub enum CommandError {
     /// Of the terminal or a pipe.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+    /// The command line contradicts itself.
+    #[error("{0}")]
+    Usage(String),
     /// Of anything else; says what to do.
     #[error("{0}")]
     Other(String),

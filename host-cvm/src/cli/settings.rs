@@ -4,51 +4,49 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
+use talaria_program::values;
 
 use super::ServeArgs;
+use super::masking::{EngineArgs, MaskingArgs, SchemeArgs, configured, parameters};
 use crate::api::Limits;
 use crate::attestation::EvidenceKind;
-use crate::cvm::{CvmConfig, DEFAULT_PUBLIC_SEED};
-use crate::link::Deadlines;
-use crate::masks::Masking;
-use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
+use crate::cvm::CvmConfig;
 
 /// Longest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Keys of the file. Unknown ones are errors, so that a misspelt limit cannot be silently absent.
+/// Keys of the file: the flags' names with `_`, and a unit where there is one. Unknown ones are errors, so that a
+/// misspelt limit cannot be silently absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     gpu: Vec<String>,
     masking: Option<String>,
+    mask_parameters: Option<String>,
+    public_seed: Option<String>,
+    minting: Option<usize>,
+    mask_memory_gb: Option<f32>,
+    remo_rank: Option<f32>,
+    engines: Option<usize>,
+    max_batch_rows: Option<u32>,
     payload: Option<PathBuf>,
     listen: Option<SocketAddr>,
     evidence: Option<String>,
     certificates: Vec<PathBuf>,
     collateral: Option<PathBuf>,
     expect_digest: Option<String>,
-    engines: Option<usize>,
-    minting: Option<usize>,
-    cache: Option<PathBuf>,
-    parameters: Option<String>,
-    public_seed: Option<String>,
-    remo_rank: Option<f32>,
-    max_batch_rows: Option<u32>,
-    mask_memory_mib: Option<u64>,
+    cache_dir: Option<PathBuf>,
     project_timeout_seconds: Option<u32>,
     limits: Limits,
 }
 
-/// What is served, complete.
+/// What is served, complete and without contradictions.
 #[derive(Debug)]
 pub struct Settings {
-    /// GPU hosts.
-    pub gpu: Vec<String>,
-    /// How rows are hidden.
-    pub masking: Masking,
+    /// How the CVM is to run.
+    pub config: CvmConfig,
     /// Payload component; none: the embedded one.
     pub payload: Option<PathBuf>,
     /// Address for clients.
@@ -59,38 +57,28 @@ pub struct Settings {
     pub certificates: Vec<PathBuf>,
     /// Intel's collateral, JSON.
     pub collateral: Option<PathBuf>,
-    /// The only model accepted.
-    pub expect_digest: Option<[u8; 32]>,
-    /// Serving instances.
-    pub engines: usize,
-    /// Minting instances.
-    pub minting: usize,
-    /// Compiled code and public rows.
-    pub cache: Option<PathBuf>,
     /// Limits on clients.
     pub limits: Limits,
-    parameters: &'static Parameters,
-    public_seed: [u8; 32],
-    remo_rank: f32,
-    max_batch_rows: u32,
-    mask_memory_mib: Option<u64>,
-    deadlines: Deadlines,
+    /// As given.
+    minting: Option<usize>,
+    mask_memory_gb: Option<f32>,
 }
 
-/// What `host_configuration_digest` speaks of: all that shapes how requests are served, nothing of where files lie.
+/// What `host_configuration_digest` speaks of: all that shapes how requests are served, nothing of where files lie,
+/// and nothing of the machine.
 #[derive(Serialize)]
 struct Configuration<'s> {
     release: &'static str,
     gpu: &'s [String],
     masking: &'static str,
-    parameters: &'static str,
+    mask_parameters: &'static str,
     public_seed: String,
     remo_rank: f32,
     expect_digest: Option<String>,
     engines: usize,
-    minting: usize,
+    minting: Option<usize>,
     max_batch_rows: u32,
-    mask_memory_mib: Option<u64>,
+    mask_memory_gb: Option<f32>,
     project_timeout_seconds: u64,
     limits: Limits,
 }
@@ -106,6 +94,14 @@ impl Settings {
     }
 
     fn combine(args: &ServeArgs, file: File) -> anyhow::Result<Self> {
+        let masking = args.masking.clone().or(file.masking()?);
+        let engines = args.engines.clone().or(EngineArgs {
+            engines: file.engines,
+            max_batch_rows: file.max_batch_rows,
+        });
+        let evidence = file.evidence.map(|name| name.parse()).transpose();
+        let evidence = evidence.map_err(|error: String| anyhow::anyhow!(error))?;
+        let digest = file.expect_digest.map(|hex| bytes("expect_digest", &hex));
         let gpu = match args.gpu.is_empty() {
             true => file.gpu,
             false => args.gpu.clone(),
@@ -114,14 +110,19 @@ impl Settings {
             !gpu.is_empty(),
             "no GPU host: give --gpu URL of a running `talaria-gpu serve`, twice for masking shares"
         );
-        let masking = args.masking.clone().or(file.masking);
-        let evidence = file.evidence.map(|name| name.parse()).transpose();
-        let evidence = evidence.map_err(|error: String| anyhow::anyhow!(error))?;
-        let defaults = CvmConfig::default();
-        let digest = args.expect_digest.clone().or(file.expect_digest);
+        let scheme = masking.scheme(gpu.len());
+        let mut config = CvmConfig {
+            hosts: gpu,
+            expected_digest: args.expect_digest.or(digest.transpose()?),
+            cache_dir: args.cache_dir.clone().or(file.cache_dir),
+            ..configured(scheme, &masking.settings, &engines)
+        };
+        if let Some(limit) = file.project_timeout_seconds {
+            config.deadlines.project = Duration::from_secs(limit.into());
+        }
+        config.validate()?;
         Ok(Self {
-            masking: parse_masking(masking.as_deref(), gpu.len())?,
-            gpu,
+            config,
             payload: args.payload.clone().or(file.payload),
             listen: args
                 .listen
@@ -130,68 +131,54 @@ impl Settings {
             evidence: args.evidence.or(evidence).unwrap_or(EvidenceKind::Auto),
             certificates: file.certificates,
             collateral: file.collateral,
-            expect_digest: digest.map(|hex| bytes("expect_digest", &hex)).transpose()?,
-            engines: args.engines.or(file.engines).unwrap_or(defaults.engines),
-            minting: args.minting.or(file.minting).unwrap_or(defaults.minting),
-            cache: args.cache.clone().or(file.cache),
             limits: file.limits,
-            parameters: parse_parameters(file.parameters.as_deref())?,
-            public_seed: match file.public_seed {
-                Some(hex) => bytes("public_seed", &hex)?,
-                None => *DEFAULT_PUBLIC_SEED,
-            },
-            remo_rank: file.remo_rank.unwrap_or(defaults.remo_rank),
-            max_batch_rows: file.max_batch_rows.unwrap_or(defaults.max_batch_rows),
-            mask_memory_mib: file.mask_memory_mib,
-            deadlines: match file.project_timeout_seconds {
-                Some(limit) => Deadlines {
-                    project: Duration::from_secs(limit.into()),
-                    ..defaults.deadlines
-                },
-                None => defaults.deadlines,
-            },
+            minting: masking.settings.minting,
+            mask_memory_gb: masking.settings.mask_memory,
         })
-    }
-
-    /// For [`Cvm::start`](crate::Cvm::start).
-    pub fn cvm(&self) -> anyhow::Result<CvmConfig> {
-        let config = CvmConfig {
-            masking: self.masking,
-            remo_rank: self.remo_rank,
-            expected_digest: self.expect_digest,
-            hosts: self.gpu.clone(),
-            engines: self.engines,
-            minting: self.minting,
-            parameters: self.parameters,
-            public_seed: self.public_seed,
-            mask_memory: self.mask_memory_mib.map(|mib| mib << 20),
-            max_batch_rows: self.max_batch_rows,
-            deadlines: self.deadlines,
-            cache_dir: self.cache.clone(),
-            ..CvmConfig::default()
-        };
-        config.validate()?;
-        Ok(config)
     }
 
     /// What `host_configuration_digest` is the SHA-256 of.
     pub fn to_json(&self) -> Vec<u8> {
+        let config = &self.config;
         let configuration = Configuration {
             release: env!("CARGO_PKG_VERSION"),
-            gpu: &self.gpu,
-            masking: self.masking.name(),
-            parameters: self.parameters.name,
-            public_seed: hex::encode(self.public_seed),
-            remo_rank: self.remo_rank,
-            expect_digest: self.expect_digest.map(hex::encode),
-            engines: self.engines,
+            gpu: &config.hosts,
+            masking: config.masking.name(),
+            mask_parameters: config.parameters.name,
+            public_seed: hex::encode(config.public_seed),
+            remo_rank: config.remo_rank,
+            expect_digest: config.expected_digest.map(hex::encode),
+            engines: config.engines,
             minting: self.minting,
-            max_batch_rows: self.max_batch_rows,
-            mask_memory_mib: self.mask_memory_mib,
-            project_timeout_seconds: self.deadlines.project.as_secs(),
+            max_batch_rows: config.max_batch_rows,
+            mask_memory_gb: self.mask_memory_gb,
+            project_timeout_seconds: config.deadlines.project.as_secs(),
             limits: self.limits,
         };
         serde_json::to_vec(&configuration).expect("plain data always serialises")
+    }
+}
+
+impl File {
+    fn masking(&self) -> anyhow::Result<MaskingArgs> {
+        let wrong = |error: String| anyhow::anyhow!(error);
+        let seed = self.public_seed.as_deref();
+        let set = self.mask_parameters.as_deref().map(parameters);
+        let memory = self.mask_memory_gb.unwrap_or(1.0);
+        ensure!(
+            memory.is_finite() && memory > 0.0,
+            "mask_memory_gb: expected a number above 0, found {memory}"
+        );
+        Ok(MaskingArgs {
+            masking: self.masking.as_deref().map(str::parse).transpose()?,
+            settings: SchemeArgs {
+                mask_parameters: set.transpose().map_err(wrong)?,
+                public_seed: seed.map(|hex| bytes("public_seed", hex)).transpose()?,
+                minting: self.minting,
+                mask_memory: self.mask_memory_gb,
+                remo_rank: self.remo_rank,
+            },
+        })
     }
 }
 
@@ -208,34 +195,8 @@ fn read(file: &Path) -> anyhow::Result<File> {
     parsed.with_context(|| format!("the configuration {} is wrong", file.display()))
 }
 
-fn parse_masking(name: Option<&str>, hosts: usize) -> anyhow::Result<Masking> {
-    match name {
-        None | Some("auto") => Ok(Masking::default_for(hosts)),
-        Some(name) => Ok(name.parse()?),
-    }
-}
-
-fn parse_parameters(name: Option<&str>) -> anyhow::Result<&'static Parameters> {
-    let Some(name) = name else {
-        return Ok(Parameters::default_set());
-    };
-    match PARAMETERS.iter().find(|set| set.name == name) {
-        Some(set) => Ok(set),
-        None => {
-            let names: Vec<_> = PARAMETERS.iter().map(|set| set.name).collect();
-            bail!(
-                "unknown parameters `{name}`, expected one of {}",
-                names.join(", ")
-            )
-        }
-    }
-}
-
-fn bytes(key: &str, text: &str) -> anyhow::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    let decoded = hex::decode_to_slice(text, &mut bytes);
-    decoded.with_context(|| format!("{key} has to be 64 hexadecimal digits"))?;
-    Ok(bytes)
+fn bytes(key: &str, hex: &str) -> anyhow::Result<[u8; 32]> {
+    values::bytes(hex).map_err(|error| anyhow::anyhow!("{key}: {error}"))
 }
 
 #[cfg(test)]

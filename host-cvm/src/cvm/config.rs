@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use talaria_arithmetic::module_lwe::Parameters;
 
 use super::CvmError;
-use crate::link::Deadlines;
+use crate::link::{Deadlines, HostAddress};
 use crate::masks::Masking;
 use crate::payload::MAX_MEMORY_BYTES;
 
@@ -65,16 +65,11 @@ impl Default for CvmConfig {
 
 impl CvmConfig {
     /// Refuses what contradicts itself, before anything is started.
-    pub(crate) fn validate(&self) -> Result<(), CvmError> {
-        let needed = self.masking.hosts();
-        check(self.hosts.len() == needed, || {
-            let plural = if needed == 1 { "" } else { "s" };
-            let given = self.hosts.len();
-            format!(
-                "masking {} needs {needed} GPU host{plural}, {given} given",
-                self.masking
-            )
-        })?;
+    ///
+    /// # Errors
+    /// What does, and what to do.
+    pub fn validate(&self) -> Result<(), CvmError> {
+        self.validate_hosts()?;
         check(self.remo_rank > 0.0 && self.remo_rank <= 1.0, || {
             format!("remo rank {} is not in (0, 1]", self.remo_rank)
         })?;
@@ -93,6 +88,31 @@ impl CvmConfig {
                 self.memory_limit >> 20
             )
         })
+    }
+}
+
+impl CvmConfig {
+    /// As many as the masking needs, none of them twice.
+    fn validate_hosts(&self) -> Result<(), CvmError> {
+        let (needed, given) = (self.masking.hosts(), self.hosts.len());
+        check(needed == given, || {
+            let plural = if needed == 1 { "" } else { "s" };
+            let why = self.masking.why_hosts();
+            format!(
+                "masking {} needs {needed} GPU host{plural} (--gpu), {given} given: {why}",
+                self.masking
+            )
+        })?;
+        for (index, url) in self.hosts.iter().enumerate() {
+            HostAddress::parse(index, url).map_err(CvmError::Config)?;
+            check(!self.hosts[..index].contains(url), || {
+                format!(
+                    "{url} is given twice: with both shares of a row it would see the row; give two servers of \
+                     different operators"
+                )
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -120,8 +140,10 @@ mod tests {
             change(&mut config);
             config.validate().unwrap_err().to_string()
         };
-        assert!(bad(|c| c.hosts.truncate(1)).contains("needs 2 GPU hosts, 1 given"));
-        assert!(bad(|c| c.masking = Masking::Remo).contains("needs 1 GPU host, 2 given"));
+        assert!(bad(|c| c.hosts.truncate(1)).contains("needs 2 GPU hosts (--gpu), 1 given"));
+        assert!(bad(|c| c.masking = Masking::Remo).contains("needs 1 GPU host (--gpu), 2 given"));
+        assert!(bad(|c| c.hosts[1] = c.hosts[0].clone()).contains("given twice"));
+        assert!(bad(|c| c.hosts[1] = "b:1".into()).contains("http://HOST:PORT"));
         assert!(bad(|c| c.remo_rank = f32::NAN).contains("rank"));
         assert!(bad(|c| c.remo_rank = 0.0).contains("rank"));
         assert!(bad(|c| (c.masking, c.minting) = (Masking::ModuleLwe, 0)).contains("1 GPU host"));

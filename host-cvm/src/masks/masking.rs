@@ -133,6 +133,16 @@ impl Masking {
         self.facts().plain_links
     }
 
+    /// Why as many.
+    pub(crate) const fn why_hosts(self) -> &'static str {
+        match self {
+            Self::Shares => "one host gets rows plus masks, the other the masks",
+            Self::ModuleLwe => "one host gets all rows, masked under Module-LWE",
+            Self::Remo => "one host gets all rows, masked within a subspace",
+            Self::DangerousPlaintext => "one host gets all rows as they are",
+        }
+    }
+
     /// The scheme that hides everything from `hosts` GPU hosts: from one under Module-LWE.
     pub const fn default_for(hosts: usize) -> Self {
         match hosts {

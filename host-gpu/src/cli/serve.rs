@@ -1,5 +1,6 @@
 //! `talaria-gpu serve`.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,42 +9,58 @@ use talaria_host_gpu::record::Recorder;
 use talaria_host_gpu::scheduler::Limits;
 use talaria_host_gpu::server::{self, GpuHost, link};
 use talaria_host_gpu::weights::Model;
+use talaria_program::{Signals, Stop};
 use talaria_wire::digest::ModelDigest;
-use tokio::signal;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use super::{Serve, loading};
 
-pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+/// Serves until a signal; one before anything is served ends the program at once.
+pub(super) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::watch().context("cannot watch for signals")?;
     // A taken address is found at once, not after minutes of loading; until then, callers are refused
     // rather than kept waiting.
-    drop(runtime.block_on(server::bind(&serve.listen))?);
+    drop(server::bind(&serve.listen).await?);
     let link_key = serve.link_key.as_deref().map(link::read_or_make);
     let link_key = link_key.transpose()?.map(Arc::new);
-    let (model, digest) = load(&serve)?;
-    let host = Arc::new(host(&serve, Arc::clone(&model), digest)?);
-    runtime.block_on(async {
-        let shutdown = until_signal()?;
-        let mut listener = server::bind(&serve.listen).await?;
-        if let Some(key) = link_key {
-            listener = listener.secured(key);
-        }
-        announce(&listener.url()?, &serve, &model, digest);
-        server::serve(Arc::clone(&host), listener, shutdown).await?;
-        anyhow::Ok(())
-    })?;
+    let serve = Arc::new(serve);
+    let loading = Arc::clone(&serve);
+    let (host, model, digest) = tokio::select! {
+        loaded = spawn_blocking(move || loaded(&loading)) => loaded??,
+        stop = signals.next() => return Ok(stop.unfinished()),
+    };
+    let mut listener = server::bind(&serve.listen).await?;
+    if let Some(key) = link_key {
+        listener = listener.secured(key);
+    }
+    announce(&listener.url()?, &serve, &model, digest);
+    let (stopped, stop) = oneshot::channel();
+    let shutdown = async move {
+        let stop = signals.next().await;
+        tracing::info!("stopping: answering what was accepted; once more to stop at once");
+        let _ = stopped.send(stop);
+        tokio::spawn(signals.exit_at_next());
+    };
+    server::serve(Arc::clone(&host), listener, shutdown).await?;
     let counters = host.counters();
     tracing::info!(?counters, "stopped");
-    Ok(())
+    Ok(stop.await.map_or(ExitCode::SUCCESS, Stop::served))
+}
+
+fn loaded(serve: &Serve) -> anyhow::Result<(Arc<GpuHost>, Arc<Model>, ModelDigest)> {
+    let (model, digest) = load(serve)?;
+    let host = host(serve, Arc::clone(&model), digest)?;
+    Ok((Arc::new(host), model, digest))
 }
 
 fn load(serve: &Serve) -> anyhow::Result<(Arc<Model>, ModelDigest)> {
     let checkpoint = &serve.checkpoint;
-    let backend = backend::open(serve.backend, serve.threads).context("cannot open the backend")?;
+    let backend = backend::open(serve.backend.backend, serve.threads.threads)
+        .context("cannot open the backend")?;
     tracing::info!("backend: {}", backend.describe());
-    let format = checkpoint.weights.into();
     let model = loading::with_progress("loading", |progress| {
-        Model::load(&checkpoint.model, format, backend, progress)
+        Model::load(&checkpoint.model, checkpoint.weights, backend, progress)
     })
     .with_context(|| format!("cannot load {}", checkpoint.model.display()))?;
     let digest = model
@@ -77,28 +94,4 @@ fn announce(url: &str, serve: &Serve, model: &Model, digest: ModelDigest) {
         model.manifest.weights.name(),
         model.backend.describe(),
     );
-}
-
-/// Resolves at SIGINT or SIGTERM; the handlers are in place when this returns.
-#[cfg(unix)]
-fn until_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
-    use signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        tracing::info!("stopping: answering what was accepted");
-    })
-}
-
-/// Resolves at Ctrl-C.
-#[cfg(not(unix))]
-fn until_signal() -> anyhow::Result<impl Future<Output = ()> + Send> {
-    Ok(async {
-        let _ = signal::ctrl_c().await;
-        tracing::info!("stopping: answering what was accepted");
-    })
 }

@@ -30,7 +30,7 @@ pub(super) struct Report {
     /// CPU threads of each host.
     pub threads_per_host: usize,
     /// Engine instances.
-    pub engines: u32,
+    pub engines: usize,
     /// Prompt tokens of each session.
     pub prompt_tokens: u32,
     /// Generated tokens of each session.
@@ -56,7 +56,12 @@ pub(super) struct Run {
 
 impl Report {
     /// A report without runs.
-    pub fn new(model: String, machines: &Machines, args: &BenchArgs) -> Result<Self, LocalError> {
+    pub fn new(
+        model: String,
+        machines: &Machines,
+        args: &BenchArgs,
+        engines: usize,
+    ) -> Result<Self, LocalError> {
         let Model {
             manifest, backend, ..
         } = machines.model()?;
@@ -66,7 +71,7 @@ impl Report {
             weights: manifest.weights.name(),
             backend: backend.describe(),
             threads_per_host: machines.threads_per_host,
-            engines: args.engines,
+            engines,
             prompt_tokens: args.prompt_tokens,
             new_tokens: args.new_tokens,
             repeats: args.repeats,

@@ -1,18 +1,17 @@
 //! What `run` asks for: a prompt, and how it is answered.
 
 use clap::{ArgGroup, Args};
-use talaria_client::time::local_now;
-use talaria_wire::channel::message::{DateTime, Message, Prompt, Request};
+use talaria_client::cli::sampling::SamplingArgs;
+use talaria_program::values::not_empty;
+use talaria_wire::channel::message::{Message, Prompt, Request, Sampling};
 use talaria_wire::manifest::Generation;
-
-use super::{SamplingArgs, not_empty};
 
 /// A request as flags.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("input").required(true).args(["prompt", "chat", "prompt_ids"]))]
 pub struct RequestArgs {
     /// Text to continue.
-    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    #[arg(long, value_name = "TEXT", value_parser = not_empty, conflicts_with = "date")]
     pub prompt: Option<String>,
     /// A user's message, rendered with the checkpoint's chat template.
     #[arg(long, value_name = "TEXT", value_parser = not_empty)]
@@ -20,34 +19,29 @@ pub struct RequestArgs {
     /// System message before --chat.
     #[arg(long, value_name = "TEXT", requires = "chat", conflicts_with_all = ["prompt", "prompt_ids"])]
     pub system: Option<String>,
-    /// Date that the chat template is told, with or without a time, such as 2026-07-26 or 2026-07-26T14:30 (default: now).
-    #[arg(long, value_name = "DATE", requires = "chat")]
-    pub date: Option<DateTime>,
     /// Token ids to continue.
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "IDS",
+        value_delimiter = ',',
+        conflicts_with = "date"
+    )]
     pub prompt_ids: Option<Vec<u32>>,
-    /// Longest reply, in tokens.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_new_tokens: u32,
-    /// Go on after tokens that end a reply.
-    #[arg(long)]
-    pub ignore_eos: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub sampling: SamplingArgs,
+    /// Begin with the checkpoint's generation_config.json; other sampling flags override it.
+    #[arg(long, help_heading = "Sampling")]
+    pub model_sampling_defaults: bool,
 }
 
 impl RequestArgs {
     /// The request. `generation`: the checkpoint's sampling defaults, where they were asked for.
     pub fn request(&self, generation: Option<&Generation>) -> Request {
-        let now = || self.date.or_else(local_now);
+        let own = generation.map(model_defaults).unwrap_or_default();
         Request {
-            now: self.chat.as_ref().and_then(|_| now()),
-            sampling: self.sampling.resolve(generation),
-            max_new_tokens: self.max_new_tokens,
-            stop: self.sampling.stop.clone(),
-            ignore_eos: self.ignore_eos,
-            ..Request::new(self.prompt())
+            sampling: self.sampling.over(own),
+            ..self.sampling.request(self.prompt())
         }
     }
 
@@ -67,5 +61,23 @@ impl RequestArgs {
         };
         let messages = [message("system", &self.system), message("user", &self.chat)];
         Prompt::Chat(messages.into_iter().flatten().collect())
+    }
+}
+
+/// A checkpoint's own sampling: greedy unless it says `do_sample`.
+fn model_defaults(generation: &Generation) -> Sampling {
+    let greedy = Sampling {
+        repetition_penalty: generation.repetition_penalty.unwrap_or(1.0),
+        ..Sampling::GREEDY
+    };
+    match generation.do_sample {
+        false => greedy,
+        true => Sampling {
+            temperature: generation.temperature.unwrap_or(1.0),
+            top_k: generation.top_k.unwrap_or(greedy.top_k),
+            top_p: generation.top_p.unwrap_or(greedy.top_p),
+            min_p: generation.min_p.unwrap_or(greedy.min_p),
+            ..greedy
+        },
     }
 }

@@ -1,6 +1,10 @@
 use super::*;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use talaria_host_cvm::Masking;
+use talaria_host_cvm::cli::masking::Scheme;
+use talaria_host_gpu::backend::BackendKind;
+use talaria_wire::manifest::Generation;
 
 fn run(flags: &str) -> Result<RunArgs, ErrorKind> {
     let words = ["talaria-local", "run"].into_iter().chain(flags.split(' '));
@@ -18,13 +22,15 @@ fn definition_is_consistent() {
 #[test]
 fn defaults_are_safe() {
     let args = run("--model dir --prompt hi").unwrap();
-    assert_eq!(args.parties.protocol.masking, None);
-    assert_eq!(args.parties.protocol.masking_for(0), Masking::Shares);
-    assert_eq!(args.parties.protocol.masking_for(1), Masking::ModuleLwe);
-    assert_eq!(args.parties.protocol.masking_for(2), Masking::Shares);
-    assert_eq!(args.parties.protocol.minting.mask_parameters.name, "512x5");
-    assert_eq!(args.asked.sampling.resolve(None).temperature, 0.0);
-    assert!(args.parties.gpu.is_empty() && !args.json && !args.asked.ignore_eos);
+    assert_eq!(args.parties.masking.scheme(0), Masking::Shares);
+    assert_eq!(args.parties.masking.scheme(1), Masking::ModuleLwe);
+    assert_eq!(args.parties.masking.scheme(2), Masking::Shares);
+    let request = args.asked.request(None);
+    assert_eq!(
+        (request.sampling.temperature, request.max_new_tokens),
+        (0.0, 512)
+    );
+    assert!(args.parties.gpu.is_empty() && !args.json && !request.ignore_eos);
 }
 
 #[test]
@@ -38,9 +44,12 @@ fn every_flag_of_the_manual_parses() {
          --frequency-penalty 0.5 --seed 9 --stop a --stop b --cache-dir c"
     ))
     .unwrap();
-    assert_eq!(args.parties.protocol.masking, Some(Masking::Remo));
-    assert_eq!(args.parties.device.backend, BackendKind::Cpu);
-    assert_eq!(args.parties.device.weights, Some(WeightFormat::Int8));
+    assert_eq!(
+        args.parties.masking.masking,
+        Some(Scheme::Of(Masking::Remo))
+    );
+    assert_eq!(args.parties.backend.backend, BackendKind::Cpu);
+    assert_eq!(args.parties.weights, Some(WeightFormat::Int8));
     assert_eq!(args.asked.prompt_ids.as_deref(), Some([1, 2, 3].as_slice()));
     assert_eq!(args.parties.gpu, ["http://a:1", "http://b:2"]);
     assert_eq!(args.expect_digest, Some([0xab; 32]));
@@ -85,7 +94,10 @@ fn contradictions_and_nonsense_are_refused() {
             "--model m --prompt a --temperature nan",
             ErrorKind::ValueValidation,
         ),
-        ("--model m --prompt a --top-p 0", ErrorKind::ValueValidation),
+        (
+            "--model m --prompt a --top-p 1.5",
+            ErrorKind::ValueValidation,
+        ),
         (
             "--model m --prompt a --remo-rank 1.5",
             ErrorKind::ValueValidation,
@@ -109,7 +121,7 @@ fn contradictions_and_nonsense_are_refused() {
 fn narrowing_flags_turn_sampling_on_unless_told_otherwise() {
     let temperature = |flags: &str| {
         let args = run(&format!("--model m --prompt a {flags}")).unwrap();
-        args.asked.sampling.resolve(None).temperature
+        args.asked.request(None).sampling.temperature
     };
     assert_eq!(temperature("--top-k 5"), 1.0);
     assert_eq!(temperature("--min-p 0.1"), 1.0);
@@ -126,39 +138,15 @@ fn the_models_defaults_apply_only_when_it_samples() {
         repetition_penalty: Some(1.1),
         ..Generation::default()
     };
-    let flags = SamplingArgs {
-        top_p: Some(0.9),
-        ..SamplingArgs::default()
-    };
-    let greedy = SamplingArgs::default().resolve(Some(&generation));
+    let asked = |flags| run(&format!("--model m --prompt a {flags}")).unwrap().asked;
+    let greedy = asked("--seed 1").request(Some(&generation)).sampling;
     assert_eq!((greedy.temperature, greedy.repetition_penalty), (0.0, 1.1));
     generation.do_sample = true;
-    let sampled = flags.resolve(Some(&generation));
+    let sampled = asked("--top-p 0.9").request(Some(&generation)).sampling;
     assert_eq!(
         (sampled.temperature, sampled.top_k, sampled.top_p),
         (0.7, 20, 0.9)
     );
-}
-
-#[test]
-fn the_cache_follows_the_platform() {
-    let path = |s: &str| Some(s.into());
-    let found = |xdg, home, local| platform_cache(xdg, home, local);
-    if cfg!(unix) {
-        assert_eq!(
-            found(path("/x"), path("/h"), None),
-            Some("/x/talaria".into())
-        );
-        assert_eq!(
-            found(path("x"), path("/h"), None),
-            Some("/h/.cache/talaria".into())
-        );
-        assert_eq!(
-            found(None, path("/h"), path("/l")),
-            Some("/l/talaria".into())
-        );
-    }
-    assert_eq!(found(None, None, None), None);
 }
 
 #[test]

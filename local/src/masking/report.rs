@@ -4,7 +4,7 @@ use serde::Serialize;
 use talaria_host_cvm::free_bytes;
 
 use super::estimate::{Estimate, Matrices, Model};
-use crate::cli::MaskingArgs;
+use crate::cli::EstimateArgs;
 use crate::error::LocalError;
 use crate::output;
 use crate::table::{Align, Table, bytes};
@@ -20,10 +20,10 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub fn new(args: &MaskingArgs, model: &Model, schemes: Vec<Estimate>) -> Self {
+    pub fn new(args: &EstimateArgs, model: &Model, schemes: Vec<Estimate>) -> Self {
         Self {
-            model: args.model.display().to_string(),
-            weights: args.weights.name(),
+            model: args.checkpoint.model.display().to_string(),
+            weights: args.checkpoint.weights.name(),
             free_bytes: free_bytes(),
             matrices: model.roles.clone(),
             schemes,

@@ -1,0 +1,184 @@
+//! How rows are hidden, as flags: the same in every program that runs a CVM.
+
+use std::str::FromStr;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
+use talaria_program::values::{FRACTION, POSITIVE, bytes, count, number};
+
+use crate::cvm::{CvmConfig, CvmError};
+use crate::link::HostAddress;
+use crate::masks::Masking;
+
+/// A scheme, or the one that hides everything from as many GPU hosts as there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// module-lwe with one host, shares with two.
+    #[default]
+    Auto,
+    /// This one.
+    Of(Masking),
+}
+
+impl Scheme {
+    const AUTO: &str = "auto";
+
+    /// For so many GPU hosts.
+    pub fn with_hosts(self, hosts: usize) -> Masking {
+        match self {
+            Self::Auto => Masking::default_for(hosts),
+            Self::Of(masking) => masking,
+        }
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = CvmError;
+
+    fn from_str(name: &str) -> Result<Self, CvmError> {
+        match name {
+            Self::AUTO => Ok(Self::Auto),
+            name => name.parse().map(Self::Of),
+        }
+    }
+}
+
+/// Value of `--masking` where it has to be a scheme.
+pub fn masking() -> impl TypedValueParser<Value = Masking> {
+    PossibleValuesParser::new(Masking::ALL.map(Masking::name))
+        .try_map(|name| name.parse::<Masking>())
+}
+
+fn scheme() -> impl TypedValueParser<Value = Scheme> {
+    let names = [Scheme::AUTO]
+        .into_iter()
+        .chain(Masking::ALL.map(Masking::name));
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Scheme>())
+}
+
+/// Value of `--gpu`: a URL that `talaria-gpu serve` prints.
+///
+/// # Errors
+/// It is none.
+pub fn gpu(url: &str) -> Result<String, String> {
+    HostAddress::parse(0, url).map(|_| url.to_owned())
+}
+
+/// The parameter set of module-lwe with this name.
+///
+/// # Errors
+/// There is none.
+pub fn parameters(name: &str) -> Result<&'static Parameters, String> {
+    Parameters::find(name).ok_or_else(|| {
+        let names: Vec<_> = PARAMETERS.iter().map(|set| set.name).collect();
+        format!(
+            "no parameter set `{name}`, expected one of {}",
+            names.join(", ")
+        )
+    })
+}
+
+/// Which scheme, and its settings.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Masking")]
+pub struct MaskingArgs {
+    /// What the GPU hosts see: shares (two hosts, nothing unless they collude), module-lwe (one host, nothing if
+    /// Module-LWE is hard), remo (one host, leaks part of every row), dangerous-plaintext (everything), or auto:
+    /// module-lwe with one host, shares with two [default: auto].
+    #[arg(long, value_name = "SCHEME", value_parser = scheme())]
+    pub masking: Option<Scheme>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub settings: SchemeArgs,
+}
+
+/// Settings of schemes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Masking")]
+pub struct SchemeArgs {
+    /// Parameter set of module-lwe, ring degree x rank; `talaria-local masking` compares them [default: 512x5].
+    #[arg(long, value_name = "SET", value_parser = parameters)]
+    pub mask_parameters: Option<&'static Parameters>,
+    /// Seed of module-lwe's public polynomials, chosen by whoever runs the CVM and never by a GPU host: 64 hexadecimal
+    /// digits [default: one that is part of this program].
+    #[arg(long, value_name = "HEX", value_parser = bytes)]
+    pub public_seed: Option<[u8; 32]>,
+    /// Payload instances that mint masks of module-lwe ahead, one thread each [default: one for each core that no
+    /// engine has].
+    #[arg(long, value_name = "N", value_parser = count(1..=256))]
+    pub minting: Option<usize>,
+    /// Most memory for masks and public matrices of module-lwe, in GB [default: what is free].
+    #[arg(long, value_name = "GB", value_parser = number(POSITIVE))]
+    pub mask_memory: Option<f32>,
+    /// Rank of remo as a fraction of a row's length [default: 0.5].
+    #[arg(long, value_name = "FRACTION", value_parser = number(FRACTION))]
+    pub remo_rank: Option<f32>,
+}
+
+/// Payload instances that serve.
+#[derive(Clone, Debug, Default, Args)]
+pub struct EngineArgs {
+    /// Payload instances that serve, one thread each [default: 1].
+    #[arg(long, value_name = "N", value_parser = count(1..=256))]
+    pub engines: Option<usize>,
+    /// Most rows of one projection call; longer prompts go in chunks [default: 256].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub max_batch_rows: Option<u32>,
+}
+
+impl MaskingArgs {
+    /// These, and what they do not say from `other`.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            masking: self.masking.or(other.masking),
+            settings: self.settings.or(other.settings),
+        }
+    }
+
+    /// For so many GPU hosts.
+    pub fn scheme(&self, hosts: usize) -> Masking {
+        self.masking.unwrap_or_default().with_hosts(hosts)
+    }
+}
+
+impl SchemeArgs {
+    fn or(self, other: Self) -> Self {
+        Self {
+            mask_parameters: self.mask_parameters.or(other.mask_parameters),
+            public_seed: self.public_seed.or(other.public_seed),
+            minting: self.minting.or(other.minting),
+            mask_memory: self.mask_memory.or(other.mask_memory),
+            remo_rank: self.remo_rank.or(other.remo_rank),
+        }
+    }
+}
+
+impl EngineArgs {
+    /// These, and what they do not say from `other`.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            engines: self.engines.or(other.engines),
+            max_batch_rows: self.max_batch_rows.or(other.max_batch_rows),
+        }
+    }
+}
+
+/// How a CVM is to run, with defaults for what flags do not say.
+pub fn configured(masking: Masking, settings: &SchemeArgs, engines: &EngineArgs) -> CvmConfig {
+    let defaults = CvmConfig::default();
+    let engines_count = engines.engines.unwrap_or(defaults.engines);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let spare = cores.saturating_sub(engines_count).max(1);
+    CvmConfig {
+        masking,
+        engines: engines_count,
+        max_batch_rows: engines.max_batch_rows.unwrap_or(defaults.max_batch_rows),
+        parameters: settings.mask_parameters.unwrap_or(defaults.parameters),
+        public_seed: settings.public_seed.unwrap_or(defaults.public_seed),
+        minting: settings.minting.unwrap_or(spare),
+        mask_memory: settings.mask_memory.map(|gb| (f64::from(gb) * 1e9) as u64),
+        remo_rank: settings.remo_rank.unwrap_or(defaults.remo_rank),
+        ..defaults
+    }
+}
