@@ -10,6 +10,7 @@ mod format;
 mod guard;
 mod logprobs;
 mod metrics;
+mod parameters;
 mod prompt;
 mod request;
 mod respond;

@@ -125,7 +125,7 @@ async fn a_completion_in_chunks() {
 async fn every_parameter_reaches_the_payload() {
     let served = serve(Script::default(), None).await;
     let all = json!({
-        "max_completion_tokens": 7, "max_tokens": 9, "stop": ["x", "y"], "seed": -1, "temperature": 0.5,
+        "max_completion_tokens": 7, "max_tokens": 7, "stop": ["x", "y"], "seed": -1, "temperature": 0.5,
         "top_p": 0.25, "top_k": 8, "min_p": 0.125, "repetition_penalty": 1.5, "presence_penalty": -2,
         "frequency_penalty": 2, "logit_bias": { "3": -100, "4": 1.5 }, "n": 3, "logprobs": true,
         "top_logprobs": 2, "user": "u", "store": true, "tools": [], "tool_choice": "auto",
@@ -185,6 +185,38 @@ async fn every_parameter_reaches_the_payload() {
     assert_eq!((sampling.seed, request.max_new_tokens), (None, u32::MAX));
     assert_eq!(request.stop, ["z"]);
     assert_eq!((request.top_logprobs, request.receipt), (None, false));
+}
+
+/// The likeliest token, as at OpenAI.
+#[tokio::test]
+async fn top_p_zero_reaches_the_payload() {
+    let served = serve(Script::default(), None).await;
+    let response = served.chat("hi", json!({ "top_p": 0 })).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let requests = served.cvm.seen.requests.lock().unwrap();
+    assert_eq!(requests[0].sampling.top_p, 0.0);
+}
+
+#[tokio::test]
+async fn usage_counts_a_prompt_once_for_all_its_choices() {
+    let served = serve(Script::default(), None).await;
+    let alone = served.chat("what do owls do", json!({})).await.json();
+    let alone = &alone["usage"]["prompt_tokens"];
+    assert_eq!(alone, 4);
+    let several = json!({ "n": 3, "max_tokens": 2 });
+    let usage = json!({ "prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10 });
+    let reply = served.chat("what do owls do", several.clone()).await;
+    assert_eq!(reply.json()["usage"], usage);
+
+    let options = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let reply = served.chat("what do owls do", merge(several, options.clone()));
+    assert_eq!(reply.await.chunks().last().unwrap()["usage"], usage);
+
+    // Two prompts, of one word and of two, each with two choices.
+    let two = merge(json!({ "n": 2, "max_tokens": 1 }), options);
+    let reply = served.complete(json!(["a", "a b"]), two);
+    let usage = json!({ "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7 });
+    assert_eq!(reply.await.chunks().last().unwrap()["usage"], usage);
 }
 
 #[tokio::test]

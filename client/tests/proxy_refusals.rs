@@ -8,83 +8,196 @@ use std::time::Duration;
 
 use cvm::Script;
 use serde_json::{Value, json};
-use served::serve;
+use served::{Response, serve};
 use talaria_client::proxy::Guard;
+use talaria_wire::channel::message::Prompt;
 use tokio::io::AsyncReadExt;
 
 #[tokio::test]
 async fn what_cannot_be_is_refused_by_name() {
     let served = serve(Script::default(), None).await;
-    let image = json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }]);
+    let with = |content: Value| json!({ "messages": [{ "role": "user", "content": content }] });
     let chats = [
-        (json!({ "messages": "hi" }), "messages"),
-        (json!({ "messages": [] }), "messages"),
-        (json!({ "messages": image }), "messages"),
-        (json!({ "messages": [{ "role": "user" }] }), "messages"),
-        (json!({ "temperature": -1 }), "temperature"),
-        (json!({ "temperature": "hot" }), "temperature"),
-        (json!({ "temperature": 1e300 }), "temperature"),
-        (json!({ "top_p": 0 }), "top_p"),
-        (json!({ "top_p": 1.1 }), "top_p"),
-        (json!({ "top_k": 1.5 }), "top_k"),
-        (json!({ "min_p": 2 }), "min_p"),
-        (json!({ "repetition_penalty": 0 }), "repetition_penalty"),
-        (json!({ "presence_penalty": 2.5 }), "presence_penalty"),
-        (json!({ "frequency_penalty": -3 }), "frequency_penalty"),
-        (json!({ "logit_bias": { "x": 1 } }), "logit_bias"),
-        (json!({ "logit_bias": { "1": 101 } }), "logit_bias"),
-        (json!({ "n": 0 }), "n"),
-        (json!({ "n": 65 }), "n"),
-        (json!({ "max_tokens": 0 }), "max_tokens"),
+        (
+            json!({ "messages": null }),
+            "messages",
+            "missing_required_parameter",
+        ),
+        (json!({ "messages": "hi" }), "messages", "invalid_type"),
+        (json!({ "messages": [] }), "messages", "empty_array"),
+        (json!({ "messages": ["hi"] }), "messages[0]", "invalid_type"),
+        (
+            json!({ "messages": [{ "role": "user" }] }),
+            "messages[0].content",
+            "missing_required_parameter",
+        ),
+        (
+            json!({ "messages": [{ "content": "a" }] }),
+            "messages[0].role",
+            "missing_required_parameter",
+        ),
+        (
+            json!({ "messages": [{ "role": "user", "content": "a", "colour": 1 }] }),
+            "messages[0].colour",
+            "unknown_parameter",
+        ),
+        // As OpenAI: there is content, but beside tool_calls.
+        (
+            with(json!(null)),
+            "messages[0].content",
+            "missing_required_parameter",
+        ),
+        (with(json!(7)), "messages[0].content", "invalid_type"),
+        (
+            with(json!([{ "type": "text", "text": "a" }, { "type": "text" }])),
+            "messages[0].content[1].text",
+            "missing_required_parameter",
+        ),
+        (
+            with(json!([{ "type": "image_url", "image_url": {} }])),
+            "messages[0].content[0].image_url",
+            "unsupported_parameter",
+        ),
+        (
+            with(json!([{ "type": "file" }])),
+            "messages[0].content[0].type",
+            "invalid_value",
+        ),
+        (
+            json!({ "temperature": -1 }),
+            "temperature",
+            "decimal_below_min_value",
+        ),
+        (
+            json!({ "temperature": "hot" }),
+            "temperature",
+            "invalid_type",
+        ),
+        (
+            json!({ "temperature": 1e300 }),
+            "temperature",
+            "decimal_above_max_value",
+        ),
+        (json!({ "top_p": -0.1 }), "top_p", "decimal_below_min_value"),
+        (json!({ "top_p": 1.1 }), "top_p", "decimal_above_max_value"),
+        (json!({ "top_k": 1.5 }), "top_k", "invalid_type"),
+        (json!({ "min_p": 2 }), "min_p", "decimal_above_max_value"),
+        (
+            json!({ "repetition_penalty": 0 }),
+            "repetition_penalty",
+            "decimal_below_min_value",
+        ),
+        (
+            json!({ "presence_penalty": 2.5 }),
+            "presence_penalty",
+            "decimal_above_max_value",
+        ),
+        (
+            json!({ "frequency_penalty": -3 }),
+            "frequency_penalty",
+            "decimal_below_min_value",
+        ),
+        (
+            json!({ "logit_bias": { "x": 1 } }),
+            "logit_bias",
+            "invalid_value",
+        ),
+        (
+            json!({ "logit_bias": { "1": 101 } }),
+            "logit_bias",
+            "invalid_value",
+        ),
+        (json!({ "n": 0 }), "n", "integer_below_min_value"),
+        (json!({ "n": 65 }), "n", "integer_above_max_value"),
+        (
+            json!({ "max_tokens": 0 }),
+            "max_tokens",
+            "integer_below_min_value",
+        ),
         (
             json!({ "max_completion_tokens": -1 }),
             "max_completion_tokens",
+            "integer_below_min_value",
         ),
-        (json!({ "stop": vec!["a"; 17] }), "stop"),
-        (json!({ "stop": "" }), "stop"),
-        (json!({ "seed": 0.5 }), "seed"),
-        (json!({ "stream": "yes" }), "stream"),
-        (json!({ "top_logprobs": 3 }), "top_logprobs"),
+        (
+            json!({ "max_completion_tokens": 1, "max_tokens": 2 }),
+            "max_tokens",
+            "invalid_value",
+        ),
+        (
+            json!({ "stop": vec!["a"; 17] }),
+            "stop",
+            "array_above_max_length",
+        ),
+        (json!({ "stop": "" }), "stop", "empty_string"),
+        (json!({ "stop": ["a", ""] }), "stop", "empty_string"),
+        (json!({ "stop": [1] }), "stop", "invalid_type"),
+        (json!({ "seed": 0.5 }), "seed", "invalid_value"),
+        (json!({ "stream": "yes" }), "stream", "invalid_type"),
+        (
+            json!({ "stream_options": {} }),
+            "stream_options",
+            "invalid_value",
+        ),
+        (
+            json!({ "stream": true, "stream_options": { "colour": 1 } }),
+            "stream_options.colour",
+            "unknown_parameter",
+        ),
+        (
+            json!({ "top_logprobs": 3 }),
+            "top_logprobs",
+            "invalid_value",
+        ),
         (
             json!({ "logprobs": true, "top_logprobs": 21 }),
             "top_logprobs",
+            "integer_above_max_value",
         ),
-        (json!({ "tool_choice": "required" }), "tool_choice"),
-        (
-            json!({ "tool_choice": { "type": "function" } }),
-            "tool_choice",
-        ),
-        (
-            json!({ "response_format": { "type": "json_schema" } }),
-            "response_format",
-        ),
-        (json!({ "modalities": ["text", "audio"] }), "modalities"),
+        (json!({ "prompt": "a" }), "prompt", "unknown_parameter"),
     ];
     let completions = [
-        (json!({ "prompt": [] }), "prompt"),
-        (json!({ "prompt": {} }), "prompt"),
-        (json!({ "prompt": [[]] }), "prompt"),
-        (json!({ "prompt": [1, -1] }), "prompt"),
-        (json!({ "prompt": [1, "a"] }), "prompt"),
-        (json!({ "prompt": vec!["a"; 33], "n": 2 }), "n"),
-        (json!({ "echo": true }), "echo"),
-        (json!({ "best_of": 2 }), "best_of"),
-        (json!({ "suffix": "z" }), "suffix"),
+        (
+            json!({ "prompt": null }),
+            "prompt",
+            "missing_required_parameter",
+        ),
+        (json!({ "prompt": [] }), "prompt", "empty_array"),
+        (json!({ "prompt": {} }), "prompt", "invalid_type"),
+        (json!({ "prompt": [[]] }), "prompt", "invalid_type"),
+        (json!({ "prompt": [1, -1] }), "prompt", "invalid_type"),
+        (json!({ "prompt": [1, "a"] }), "prompt", "invalid_type"),
+        (
+            json!({ "prompt": vec!["a"; 65] }),
+            "prompt",
+            "array_above_max_length",
+        ),
+        (
+            json!({ "prompt": vec!["a"; 33], "n": 2 }),
+            "n",
+            "integer_above_max_value",
+        ),
+        (
+            json!({ "max_tokens": 0 }),
+            "max_tokens",
+            "integer_below_min_value",
+        ),
+        (json!({ "logprobs": true }), "logprobs", "invalid_type"),
+        (
+            json!({ "top_logprobs": 1 }),
+            "top_logprobs",
+            "unknown_parameter",
+        ),
     ];
     let mut responses = Vec::new();
-    for (more, param) in chats {
-        responses.push((served.chat("hi", more).await, param));
+    for (more, param, code) in chats {
+        responses.push((served.chat("hi", more).await, param, code));
     }
-    for (more, param) in completions {
-        responses.push((served.complete(json!("a"), more).await, param));
+    for (more, param, code) in completions {
+        responses.push((served.complete(json!("a"), more).await, param, code));
     }
-    for (response, param) in responses {
-        assert_eq!(response.status, 400, "{param}: {}", response.body);
-        let error = &response.json()["error"];
-        assert_eq!(error["type"], "invalid_request_error");
-        assert_eq!(error["param"], param, "{error}");
-        assert!(error["message"].as_str().unwrap().len() > 10);
-        assert!(error.get("code").is_some());
+    for (response, param, code) in responses {
+        assert_refused(&response, param, code);
     }
     assert!(served.cvm.seen.requests.lock().unwrap().is_empty());
     for body in ["", "{", "[]", "\"a\""] {
@@ -94,6 +207,168 @@ async fn what_cannot_be_is_refused_by_name() {
             400,
             "{body}"
         );
+    }
+}
+
+fn assert_refused(response: &Response, param: &str, code: &str) {
+    assert_eq!(response.status, 400, "{param}: {}", response.body);
+    let error = &response.json()["error"];
+    assert_eq!(error["type"], "invalid_request_error");
+    assert_eq!(
+        (&error["param"], &error["code"]),
+        (&json!(param), &json!(code)),
+        "{error}"
+    );
+    let message = error["message"].as_str().unwrap();
+    assert!(message.len() > 10);
+    // Of a bound of top_p that had 41 digits.
+    let digits = message.split(|c: char| !c.is_ascii_digit());
+    assert!(
+        digits.max_by_key(|d| d.len()).unwrap().len() <= 10,
+        "{message}"
+    );
+}
+
+/// Values that ask for something, by the endpoints that know them.
+fn unsupported() -> Vec<(&'static str, Value)> {
+    let function = json!({ "type": "function", "function": { "name": "f" } });
+    vec![
+        ("tools", json!([function])),
+        ("tool_choice", json!("required")),
+        ("tool_choice", function),
+        ("functions", json!([{ "name": "f" }])),
+        ("function_call", json!({ "name": "f" })),
+        ("web_search_options", json!({})),
+        ("response_format", json!({ "type": "json_object" })),
+        ("response_format", json!({ "type": "json_schema" })),
+        ("structured_outputs", json!({ "choice": ["a"] })),
+        ("guided_json", json!({ "type": "object" })),
+        ("guided_choice", json!(["a"])),
+        ("grammar", json!("root ::= \"a\"")),
+        ("verbosity", json!("low")),
+        ("modalities", json!(["text", "audio"])),
+        ("audio", json!({ "voice": "alloy" })),
+        ("chat_template", json!("{{ messages }}")),
+        ("chat_template_kwargs", json!({ "enable_thinking": false })),
+        ("add_generation_prompt", json!(false)),
+        ("continue_final_message", json!(true)),
+        ("truncate_prompt_tokens", json!(5)),
+        ("reasoning_effort", json!("low")),
+        ("min_tokens", json!(4)),
+        ("stop_token_ids", json!([2])),
+        ("include_stop_str_in_output", json!(true)),
+        ("bad_words", json!(["a"])),
+        ("allowed_token_ids", json!([1])),
+        ("typical_p", json!(0.5)),
+        ("mirostat", json!(2)),
+        ("dry_multiplier", json!(0.8)),
+        ("xtc_probability", json!(0.5)),
+        ("samplers", json!(["top_k"])),
+        ("best_of", json!(2)),
+        ("use_beam_search", json!(true)),
+        ("length_penalty", json!(2)),
+        ("early_stopping", json!(true)),
+        ("prediction", json!({ "type": "content", "content": "a" })),
+        ("echo", json!(true)),
+        ("prompt_logprobs", json!(0)),
+        ("n_probs", json!(2)),
+        ("skip_special_tokens", json!(false)),
+        ("spaces_between_special_tokens", json!(false)),
+    ]
+}
+
+#[tokio::test]
+async fn what_would_change_the_reply_is_refused_and_never_dropped() {
+    let served = serve(Script::default(), None).await;
+    for (name, value) in unsupported() {
+        let response = served.chat("hi", json!({ name: value })).await;
+        let code = response.json()["error"]["code"].clone();
+        let code = code.as_str().unwrap_or_default();
+        assert!(code == "unsupported_parameter" || code == "unsupported_value");
+        assert_refused(&response, name, code);
+        // What is not there at all is not asked for.
+        let response = served.chat("hi", json!({ name: null })).await;
+        assert_eq!(response.status, 200, "{name}: {}", response.body);
+    }
+    for (name, value) in [
+        ("suffix", json!("z")),
+        ("echo", json!(true)),
+        ("min_tokens", json!(1)),
+    ] {
+        let response = served.complete(json!("a"), json!({ name: value })).await;
+        assert_eq!(
+            (response.status, &response.json()["error"]["param"]),
+            (400, &json!(name))
+        );
+    }
+    let calls = json!([
+        { "role": "assistant", "content": "a", "tool_calls": [{ "id": "1" }] },
+        { "role": "user", "content": "a" },
+    ]);
+    let response = served.chat("hi", json!({ "messages": calls })).await;
+    assert_refused(&response, "messages[0].tool_calls", "unsupported_value");
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_refused() {
+    let served = serve(Script::default(), None).await;
+    let response = served.chat("hi", json!({ "colour": "blue" })).await;
+    assert_refused(&response, "colour", "unknown_parameter");
+    // As clients recognise it that try again without.
+    let message = response.json()["error"]["message"].to_string();
+    assert!(message.contains("Unknown parameter: 'colour'"), "{message}");
+    let long = "\u{7}\u{1b}".repeat(1 << 20);
+    let response = served
+        .complete(json!("a"), json!({ long.as_str(): 1 }))
+        .await;
+    assert_eq!(response.status, 400);
+    assert!(response.body.len() < 2000 && !response.body.contains("u001b"));
+}
+
+#[tokio::test]
+async fn values_that_ask_for_nothing_are_accepted() {
+    let served = serve(Script::default(), None).await;
+    let neutral = json!({
+        "tools": [], "tool_choice": "none", "functions": [], "function_call": "auto", "parallel_tool_calls": true,
+        "response_format": { "type": "text" }, "modalities": ["text"], "chat_template_kwargs": {},
+        "add_generation_prompt": true, "continue_final_message": false, "min_tokens": 0, "stop_token_ids": [],
+        "bad_words": [], "typical_p": 1, "mirostat": 0.0, "mirostat_tau": 5, "dry_multiplier": 0, "dry_base": 1.75,
+        "xtc_probability": 0, "xtc_threshold": 0.1, "best_of": 1, "use_beam_search": false, "length_penalty": 1.0,
+        "early_stopping": false, "echo": false, "skip_special_tokens": true, "cache_prompt": true, "user": "u",
+        "metadata": { "a": "b" }, "store": true, "service_tier": "auto", "seed": 3.0, "stop": [], "logit_bias": {},
+        "top_logprobs": 0, "stream_options": null, "logprobs": false, "max_tokens": 4, "max_completion_tokens": 4,
+    });
+    let response = served.chat("hi", neutral).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let messages = json!([{
+        "role": "assistant", "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }],
+        "refusal": null, "annotations": [], "audio": null, "function_call": null, "tool_calls": null,
+    }]);
+    let response = served
+        .chat("", json!({ "messages": messages, "stop": null }))
+        .await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let requests = served.cvm.seen.requests.lock().unwrap();
+    assert!(requests.iter().all(|request| request.stop.is_empty()));
+    assert_eq!(requests[0].sampling.seed, Some(3));
+    let Prompt::Chat(said) = &requests[1].prompt else {
+        panic!("not a chat");
+    };
+    assert_eq!((said.len(), said[0].content.as_str()), (1, "ab"));
+}
+
+#[tokio::test]
+async fn bodies_of_reports() {
+    let cases = [
+        (include_str!("cases/dropped_fields.json"), 400),
+        (include_str!("cases/top_p_zero.json"), 200),
+        (include_str!("cases/usage_of_n.json"), 200),
+    ];
+    let served = serve(Script::default(), None).await;
+    for (body, status) in cases {
+        let head = served.head("POST", "/v1/chat/completions");
+        let response = served.raw(&head, body.as_bytes()).await;
+        assert_eq!(response.status, status, "{body}: {}", response.body);
     }
 }
 

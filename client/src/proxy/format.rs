@@ -19,6 +19,8 @@ pub struct Head {
     model: String,
     fingerprint: String,
     pub include_usage: bool,
+    /// Of which each prompt is counted once.
+    choices_of_prompt: usize,
 }
 
 /// How a choice ended.
@@ -58,6 +60,7 @@ impl Head {
             model: asked.model.clone().unwrap_or_else(|| proxy.model.clone()),
             fingerprint: format!("fp_{}", hex::encode(&payload[..6])),
             include_usage: asked.include_usage,
+            choices_of_prompt: asked.choices_of_prompt,
         })
     }
 
@@ -147,11 +150,26 @@ impl Head {
         chunk
     }
 
-    /// The chunk after all choices.
+    /// The chunk after all choices, with the usage of each.
     pub fn usage(&self, usages: &[Usage]) -> Value {
         let mut chunk = self.chunk(vec![]);
-        chunk["usage"] = total(usages);
+        chunk["usage"] = self.total(usages);
         chunk
+    }
+
+    /// As OpenAI counts: a prompt once, however many choices it has.
+    fn total(&self, usages: &[Usage]) -> Value {
+        let prompts = usages.iter().step_by(self.choices_of_prompt);
+        let prompt: u64 = prompts.map(|usage| u64::from(usage.prompt_tokens)).sum();
+        let completion = usages.iter();
+        let completion: u64 = completion
+            .map(|usage| u64::from(usage.completion_tokens))
+            .sum();
+        json!({
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        })
     }
 
     /// Everything at once.
@@ -161,7 +179,7 @@ impl Head {
         let all = choices.iter().enumerate();
         let all = all.map(|(index, choice)| self.choice(index, choice));
         let mut reply = self.reply(false, all.collect());
-        reply["usage"] = total(&usages);
+        reply["usage"] = self.total(&usages);
         if let Some(first) = endings.first() {
             reply["seed"] = first.seed.into();
         }
@@ -204,21 +222,4 @@ fn prove(reply: &mut Value, endings: &[&Ending]) {
         "evidence": first.evidence,
         "answers": answers,
     });
-}
-
-/// Of all choices.
-fn total(usages: &[Usage]) -> Value {
-    let prompt: u64 = usages
-        .iter()
-        .map(|usage| u64::from(usage.prompt_tokens))
-        .sum();
-    let completion: u64 = usages
-        .iter()
-        .map(|usage| u64::from(usage.completion_tokens))
-        .sum();
-    json!({
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    })
 }

@@ -4,88 +4,86 @@ use serde_json::Value;
 use talaria_wire::channel::message::{MAX_CHAT_MESSAGES, Message, Prompt};
 
 use super::error::ApiError;
+use super::fields::{Fields, wrong};
 
 /// `messages` of a chat.
-pub fn messages(value: Option<Value>) -> Result<Prompt, ApiError> {
-    let wrong = |message: String| ApiError::param("messages", message);
-    let Some(Value::Array(messages)) = value else {
-        return Err(wrong("messages must be a list of messages".into()));
-    };
-    if messages.is_empty() || messages.len() > MAX_CHAT_MESSAGES {
-        let message = format!("messages must be 1 to {MAX_CHAT_MESSAGES} messages");
-        return Err(wrong(message));
+pub(super) fn messages(fields: &mut Fields) -> Result<Prompt, ApiError> {
+    let messages = fields.require("messages")?;
+    let expected = format!("a list of 1 to {MAX_CHAT_MESSAGES} messages");
+    let wrong = |code| wrong("messages", &expected, &messages).code(code);
+    match &messages {
+        Value::Array(items) if items.is_empty() => return Err(wrong("empty_array")),
+        Value::Array(items) if items.len() <= MAX_CHAT_MESSAGES => {}
+        Value::Array(_) => return Err(wrong("array_above_max_length")),
+        _ => return Err(wrong("invalid_type")),
     }
-    let messages = messages.into_iter().enumerate();
-    let messages =
-        messages.map(|(i, value)| message(value).map_err(|e| wrong(format!("messages[{i}]: {e}"))));
+    let messages = fields.list("messages", messages)?.into_iter();
+    let messages = messages.map(message);
     Ok(Prompt::Chat(messages.collect::<Result<_, _>>()?))
 }
 
-fn message(value: Value) -> Result<Message, String> {
-    let Value::Object(mut fields) = value else {
-        return Err("must be an object with role and content".into());
-    };
-    let is_some =
-        |value: Option<&Value>| value.is_some_and(|v| !v.is_null() && v != &Value::Array(vec![]));
-    if is_some(fields.get("tool_calls")) || is_some(fields.get("function_call")) {
-        return Err("calls of tools are not possible here".into());
-    }
-    let role = match fields.remove("role") {
+fn message(mut fields: Fields) -> Result<Message, ApiError> {
+    let role = match fields.require("role")? {
         // What OpenAI calls the system message of newer models.
-        Some(Value::String(role)) if role == "developer" => "system".into(),
-        Some(Value::String(role)) => role,
-        _ => return Err("role must be a string".into()),
+        Value::String(role) if role == "developer" => "system".into(),
+        Value::String(role) => role,
+        other => return Err(wrong(&fields.at("role"), "a string", &other).code("invalid_type")),
     };
-    let content = match fields.remove("content") {
-        Some(Value::String(content)) => content,
-        Some(Value::Array(parts)) => parts.iter().map(part).collect::<Result<_, _>>()?,
-        _ => return Err("content must be a string or a list of text parts".into()),
+    let content = match fields.require("content")? {
+        Value::String(content) => content,
+        parts @ Value::Array(_) => {
+            let parts = fields.list("content", parts)?.into_iter().map(part);
+            parts.collect::<Result<_, _>>()?
+        }
+        other => {
+            let expected = "a string or a list of text parts";
+            return Err(wrong(&fields.at("content"), expected, &other).code("invalid_type"));
+        }
     };
+    fields.finish()?;
     Ok(Message { role, content })
 }
 
-fn part(part: &Value) -> Result<&str, String> {
-    match (part["type"].as_str(), part["text"].as_str()) {
-        (Some("text"), Some(text)) => Ok(text),
-        (Some("text"), None) => Err("a text part needs a text".into()),
-        (Some(other), _) => Err(format!(
-            "content of type {other:?} is not possible, only text is"
-        )),
-        (None, _) => Err("a part of content needs a type".into()),
+fn part(mut fields: Fields) -> Result<String, ApiError> {
+    match fields.text("type")?.as_deref() {
+        Some("text") => {}
+        _ => {
+            let message = "Invalid value: only parts of type \"text\" are possible here.";
+            return Err(ApiError::param(&fields.at("type"), message).code("invalid_value"));
+        }
     }
+    let text = match fields.require("text")? {
+        Value::String(text) => text,
+        other => return Err(wrong(&fields.at("text"), "a string", &other).code("invalid_type")),
+    };
+    fields.finish().map(|()| text)
 }
 
 /// `prompt` of a completion: a text, several, token ids, or several lists of them.
-pub fn prompts(value: Option<Value>, most: usize) -> Result<Vec<Prompt>, ApiError> {
-    let wrong = || {
-        let forms = "a string, a list of strings, a list of token ids, or a list of such lists";
-        ApiError::param("prompt", format!("prompt must be {forms}, and not empty"))
-    };
-    let prompts = match value {
-        Some(Value::String(text)) => vec![Prompt::Text(text)],
-        Some(Value::Array(items)) => match items.first() {
-            Some(Value::Number(_)) => vec![ids(&items).ok_or_else(wrong)?],
-            _ => {
-                let prompts = items.into_iter().map(prompt);
-                prompts.collect::<Option<_>>().ok_or_else(wrong)?
+pub(super) fn prompts(fields: &mut Fields, most: usize) -> Result<Vec<Prompt>, ApiError> {
+    let expected = "a string, a list of strings, a list of token ids, or a list of such lists";
+    let found = fields.require("prompt")?;
+    let prompts = match &found {
+        Value::String(text) => Some(vec![Prompt::Text(text.clone())]),
+        Value::Array(items) => match items.first() {
+            None => return Err(wrong("prompt", expected, &found).code("empty_array")),
+            Some(Value::Number(_)) => ids(items).map(|ids| vec![ids]),
+            Some(_) if items.len() > most => {
+                let expected = format!("at most {most} prompts at a time");
+                let error = wrong("prompt", &expected, &found);
+                return Err(error.code("array_above_max_length"));
             }
+            Some(_) => items.iter().map(prompt).collect(),
         },
-        _ => return Err(wrong()),
+        _ => None,
     };
-    match prompts.len() {
-        0 => Err(wrong()),
-        n if n > most => {
-            let message = format!("{n} prompts, at most {most} are possible at a time");
-            Err(ApiError::param("prompt", message))
-        }
-        _ => Ok(prompts),
-    }
+    prompts.ok_or_else(|| wrong("prompt", expected, &found).code("invalid_type"))
 }
 
-fn prompt(value: Value) -> Option<Prompt> {
+fn prompt(value: &Value) -> Option<Prompt> {
     match value {
-        Value::String(text) => Some(Prompt::Text(text)),
-        Value::Array(items) if !items.is_empty() => ids(&items),
+        Value::String(text) => Some(Prompt::Text(text.clone())),
+        Value::Array(items) if !items.is_empty() => ids(items),
         _ => None,
     }
 }

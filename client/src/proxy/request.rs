@@ -7,8 +7,9 @@ use talaria_wire::channel::message::{
 };
 
 use super::error::ApiError;
-use super::fields::Fields;
+use super::fields::{Fields, whole, wrong};
 use super::prompt;
+use crate::ranges;
 use crate::time::local_now;
 
 /// Which of the two.
@@ -32,7 +33,9 @@ pub struct Asked {
     pub include_usage: bool,
     /// Receipt and evidence are wanted.
     pub receipt: bool,
-    /// One for each choice.
+    /// `n`.
+    pub choices_of_prompt: usize,
+    /// One for each choice: those of the first prompt, then those of the next.
     pub requests: Vec<Request>,
 }
 
@@ -53,66 +56,45 @@ const DEFAULT_COMPLETION_TOKENS: u32 = 16;
 impl Asked {
     /// Reads a body.
     pub fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body)?;
-        refuse(endpoint, &mut fields)?;
+        let mut fields = Fields::parse(endpoint, body)?;
         let n = fields.integer("n", 1..=MAX_STREAMS as i64)?.unwrap_or(1) as usize;
         let prompts = match endpoint {
-            Endpoint::Chat => vec![prompt::messages(fields.take("messages"))?],
-            Endpoint::Completions => prompt::prompts(fields.take("prompt"), MAX_STREAMS)?,
+            Endpoint::Chat => vec![prompt::messages(&mut fields)?],
+            Endpoint::Completions => prompt::prompts(&mut fields, MAX_STREAMS)?,
         };
         if prompts.len() * n > MAX_STREAMS {
             let message = format!("n for each prompt makes more than {MAX_STREAMS} choices");
-            return Err(ApiError::param("n", message));
+            return Err(ApiError::param("n", message).code("integer_above_max_value"));
         }
         let stream = fields.flag("stream")?;
-        let include_usage = match fields.take("stream_options") {
-            Some(options) if stream => options["include_usage"] == true,
-            _ => false,
-        };
+        let include_usage = include_usage(stream, &mut fields)?;
         let common = Common::parse(endpoint, &mut fields)?;
+        let model = fields.text("model")?;
+        fields.finish()?;
         Ok(Self {
             endpoint,
-            model: fields.text("model")?,
+            model,
             stream,
             include_usage,
             receipt: common.receipt,
+            choices_of_prompt: n,
             requests: common.requests(prompts, n),
         })
     }
 }
 
-/// What would change the reply and is not known here.
-fn refuse(endpoint: Endpoint, fields: &mut Fields) -> Result<(), ApiError> {
-    let forced = |value: &Value| !matches!(value.as_str(), Some("none" | "auto"));
-    let not_text = |value: &Value| value["type"] != "text";
-    let tools = "tools are not possible here, so none can be forced";
-    fields.refuse("tool_choice", forced, tools)?;
-    fields.refuse("function_call", forced, tools)?;
-    fields.refuse(
-        "response_format",
-        not_text,
-        "the form of a reply cannot be forced here: ask for it in the prompt",
-    )?;
-    let only_text = "only text is possible here";
-    let sound = |value: &Value| {
-        value
-            .as_array()
-            .is_some_and(|m| m.iter().any(|m| m != "text"))
-    };
-    fields.refuse("modalities", sound, only_text)?;
-    fields.refuse("audio", |_| true, only_text)?;
-    if endpoint == Endpoint::Completions {
-        fields.refuse("echo", |echo| echo != false, "echo is not possible here")?;
-        let several = |best_of: &Value| best_of != 1;
-        fields.refuse("best_of", several, "best_of is not possible here: use n")?;
-        let some = |suffix: &Value| suffix != "";
-        fields.refuse(
-            "suffix",
-            some,
-            "text cannot be inserted here: leave suffix out",
-        )?;
+fn include_usage(stream: bool, fields: &mut Fields) -> Result<bool, ApiError> {
+    match fields.object("stream_options")? {
+        None => Ok(false),
+        Some(mut options) if stream => {
+            let wanted = options.flag("include_usage")?;
+            options.finish().map(|()| wanted)
+        }
+        Some(_) => {
+            let message = "stream_options is possible only with stream: true";
+            Err(ApiError::param("stream_options", message).code("invalid_value"))
+        }
     }
-    Ok(())
 }
 
 impl Common {
@@ -160,17 +142,13 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
     // -1: off, as other servers have it.
     let top_k = fields.integer("top_k", -1..=i64::from(u32::MAX))?;
     Ok(Sampling {
-        temperature: fields.number("temperature", 1.0, 0.0..=f32::MAX)?,
+        temperature: fields.number("temperature", 1.0, ranges::TEMPERATURE)?,
         top_k: top_k.map_or(0, |k| k.max(0) as u32),
-        top_p: fields.number("top_p", 1.0, f32::MIN_POSITIVE..=1.0)?,
-        min_p: fields.number("min_p", 0.0, 0.0..=1.0)?,
-        repetition_penalty: fields.number(
-            "repetition_penalty",
-            1.0,
-            f32::MIN_POSITIVE..=f32::MAX,
-        )?,
-        presence_penalty: fields.number("presence_penalty", 0.0, -2.0..=2.0)?,
-        frequency_penalty: fields.number("frequency_penalty", 0.0, -2.0..=2.0)?,
+        top_p: fields.number("top_p", 1.0, ranges::TOP_P)?,
+        min_p: fields.number("min_p", 0.0, ranges::MIN_P)?,
+        repetition_penalty: fields.number("repetition_penalty", 1.0, ranges::REPETITION_PENALTY)?,
+        presence_penalty: fields.number("presence_penalty", 0.0, ranges::PENALTY)?,
+        frequency_penalty: fields.number("frequency_penalty", 0.0, ranges::PENALTY)?,
         logit_bias: logit_bias(fields)?,
         seed: seed(fields)?,
     })
@@ -179,9 +157,9 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
 /// Negative ones are seeds too, and any number of 64 bits.
 fn seed(fields: &mut Fields) -> Result<Option<u64>, ApiError> {
     fields.parse_field("seed", "a whole number of 64 bits", |value| {
-        value
-            .as_u64()
-            .or_else(|| value.as_i64().map(|seed| seed as u64))
+        let seed = whole(value)?;
+        let negative = i64::try_from(seed).ok().map(|seed| seed as u64);
+        negative.or_else(|| u64::try_from(seed).ok())
     })
 }
 
@@ -189,15 +167,14 @@ fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
     let expected =
         format!("at most {MAX_LOGIT_BIAS} token ids, each with a number from -100 to 100");
     let bias = fields.parse_field("logit_bias", &expected, |value| {
-        let Value::Object(map) = value else {
-            return None;
-        };
+        let entries = value
+            .as_object()
+            .filter(|map| map.len() <= MAX_LOGIT_BIAS)?;
         let entry = |(id, bias): (&String, &Value)| {
             let bias = bias.as_f64().filter(|bias| bias.abs() <= 100.0)?;
             Some((id.parse().ok()?, bias as f32))
         };
-        let bias: Vec<_> = map.iter().map(entry).collect::<Option<_>>()?;
-        (bias.len() <= MAX_LOGIT_BIAS).then_some(bias)
+        entries.iter().map(entry).collect::<Option<Vec<_>>>()
     });
     Ok(bias?.unwrap_or_default())
 }
@@ -211,20 +188,33 @@ fn max_new_tokens(endpoint: Endpoint, fields: &mut Fields) -> Result<u32, ApiErr
         Endpoint::Chat => u32::MAX,
         Endpoint::Completions => DEFAULT_COMPLETION_TOKENS,
     };
+    if let (Some(newer), Some(older)) = (newer, older)
+        && newer != older
+    {
+        let message = "max_tokens is the older name of max_completion_tokens: give one of them";
+        return Err(ApiError::param("max_tokens", message).code("invalid_value"));
+    }
     Ok(newer.or(older).map_or(default, |tokens| tokens as u32))
 }
 
 fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let Some(found) = fields.take("stop") else {
+        return Ok(Vec::new());
+    };
     let expected = format!("a string or a list of at most {MAX_STOP_STRINGS}, none of them empty");
-    let stop = fields.parse_field("stop", &expected, |value| {
-        let stop: Vec<String> = match value {
-            Value::String(stop) => vec![stop],
-            list => serde_json::from_value(list).ok()?,
-        };
-        let good = stop.len() <= MAX_STOP_STRINGS && stop.iter().all(|stop| !stop.is_empty());
-        good.then_some(stop)
-    });
-    Ok(stop?.unwrap_or_default())
+    let wrong = |code| wrong("stop", &expected, &found).code(code);
+    let stop: Vec<String> = match &found {
+        Value::String(stop) => vec![stop.clone()],
+        list => serde_json::from_value(list.clone()).map_err(|_| wrong("invalid_type"))?,
+    };
+    if stop.len() > MAX_STOP_STRINGS {
+        return Err(wrong("array_above_max_length"));
+    }
+    // It would be found before the first token.
+    match stop.iter().any(String::is_empty) {
+        true => Err(wrong("empty_string")),
+        false => Ok(stop),
+    }
 }
 
 /// A chat says whether and then how many, a completion how many.
@@ -237,10 +227,11 @@ fn top_logprobs(endpoint: Endpoint, fields: &mut Fields) -> Result<Option<u8>, A
     let wanted = fields.flag("logprobs")?;
     match (wanted, fields.integer("top_logprobs", range)?) {
         (true, top) => Ok(Some(top.unwrap_or(0) as u8)),
-        (false, None) => Ok(None),
+        // 0 is what many clients say that want none.
+        (false, None | Some(0)) => Ok(None),
         (false, Some(_)) => {
             let message = "top_logprobs needs logprobs to be true";
-            Err(ApiError::param("top_logprobs", message))
+            Err(ApiError::param("top_logprobs", message).code("invalid_value"))
         }
     }
 }

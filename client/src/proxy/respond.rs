@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{SelectAll, Stream, StreamExt, unfold};
 use serde_json::Value;
 use talaria_evidence::Evidence;
-use talaria_wire::channel::message::{Event, Logprobs, Request};
+use talaria_wire::channel::message::{Event, Logprobs, Request, Usage};
 
 use super::Proxy;
 use super::error::ApiError;
@@ -188,7 +188,7 @@ pub fn stream(head: Head, replies: Replies) -> Response {
     let chunks = Chunks {
         waiting: (0..replies.choices).filter_map(|i| head.role(i)).collect(),
         characters: vec![0; replies.choices],
-        endings: Vec::new(),
+        usages: vec![None; replies.choices],
         done: false,
         head,
         replies,
@@ -211,7 +211,8 @@ struct Chunks {
     waiting: VecDeque<Value>,
     /// So far, of each choice.
     characters: Vec<usize>,
-    endings: Vec<Ending>,
+    /// Of the choices that ended.
+    usages: Vec<Option<Usage>>,
     done: bool,
 }
 
@@ -253,13 +254,13 @@ impl Chunks {
             }
             Happened::Ended(ending) => {
                 self.waiting.push_back(self.head.finish(index, &ending));
-                self.endings.push(ending);
+                self.usages[index] = Some(ending.usage);
             }
         }
     }
 
     fn last(&self) -> String {
-        let usages: Vec<_> = self.endings.iter().map(|ending| ending.usage).collect();
+        let usages: Vec<_> = self.usages.iter().copied().flatten().collect();
         let usage = self.head.include_usage.then(|| self.head.usage(&usages));
         let usage = usage.map_or(String::new(), |usage| format!("data: {usage}\n\n"));
         format!("{usage}data: [DONE]\n\n")

@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::super::parameters;
 use super::*;
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -20,7 +23,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 29] = [
     "messages",
     "prompt",
     "model",
@@ -32,15 +35,19 @@ const FIELDS: [&str; 25] = [
     "top_p",
     "top_k",
     "min_p",
+    "repetition_penalty",
     "n",
     "stop",
     "seed",
     "logit_bias",
     "logprobs",
     "top_logprobs",
+    "tools",
     "tool_choice",
     "response_format",
     "modalities",
+    "min_tokens",
+    "mirostat",
     "echo",
     "best_of",
     "suffix",
@@ -49,9 +56,12 @@ const FIELDS: [&str; 25] = [
 ];
 
 fn asked(endpoint: Endpoint, date: Value) -> Result<Request, String> {
-    let body = json!({
-        "messages": [{ "role": "user", "content": "a" }], "prompt": "a", "talaria_date": date,
-    });
+    let body = match endpoint {
+        Endpoint::Chat => {
+            json!({ "messages": [{ "role": "user", "content": "a" }], "talaria_date": date })
+        }
+        Endpoint::Completions => json!({ "prompt": "a", "talaria_date": date }),
+    };
     let asked = Asked::parse(endpoint, body.to_string().as_bytes());
     asked
         .map(|mut asked| asked.requests.remove(0))
@@ -70,7 +80,7 @@ fn a_chat_has_the_date_that_the_caller_says_or_that_of_today() {
     for wrong in [json!("26.7.2026"), json!(20260726), json!("2026-02-30")] {
         let error = asked(Endpoint::Chat, wrong).err().unwrap();
         assert!(
-            error.contains("talaria_date must be a date such as"),
+            error.contains("talaria_date': expected a date such as"),
             "{error}"
         );
     }
@@ -84,9 +94,10 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..100),
     ) {
         for endpoint in [Endpoint::Chat, Endpoint::Completions] {
-            let mut valid = json!({
-                "messages": [{ "role": "user", "content": "a" }], "prompt": "a",
-            });
+            let mut valid = json!({ "messages": [{ "role": "user", "content": "a" }] });
+            if endpoint == Endpoint::Completions {
+                valid = json!({ "prompt": "a" });
+            }
             valid[field] = value.clone();
             if let Ok(asked) = Asked::parse(endpoint, valid.to_string().as_bytes()) {
                 prop_assert!((1..=MAX_STREAMS).contains(&asked.requests.len()));
@@ -96,5 +107,30 @@ proptest! {
             }
             let _ = Asked::parse(endpoint, &body);
         }
+    }
+}
+
+/// What a row of `read` that nobody reads would be: refused by [`Fields::finish`].
+#[test]
+fn all_that_is_to_be_read_is_read() {
+    let both = json!({
+        "model": "m", "max_tokens": 3, "max_completion_tokens": 3, "temperature": 1, "top_p": 1, "top_k": 1,
+        "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {},
+        "seed": 1, "n": 1, "stop": "a", "stream": true, "stream_options": { "include_usage": true },
+        "ignore_eos": true, "talaria_receipt": true,
+    });
+    let text = json!([{ "type": "text", "text": "a" }]);
+    let chat = json!({
+        "messages": [{ "role": "user", "content": text }], "logprobs": true, "top_logprobs": 1,
+        "talaria_date": "2026-07-26",
+    });
+    let completions = json!({ "prompt": "a", "logprobs": 1 });
+    for (endpoint, own) in [(Endpoint::Chat, chat), (Endpoint::Completions, completions)] {
+        let mut body = both.as_object().unwrap().clone();
+        body.extend(own.as_object().unwrap().clone());
+        let names: BTreeSet<&str> = body.keys().map(String::as_str).collect();
+        assert_eq!(names, parameters::read_of_body(endpoint));
+        let body = serde_json::to_vec(&body).unwrap();
+        assert!(Asked::parse(endpoint, &body).is_ok());
     }
 }
