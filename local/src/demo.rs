@@ -3,7 +3,6 @@
 mod report;
 mod witness;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use talaria_host_cvm::cli::masking::{EngineArgs, configured};
