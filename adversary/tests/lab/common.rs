@@ -14,17 +14,17 @@ use talaria_host_gpu::weights::Model;
 use talaria_local::hosts::{Device, load};
 
 /// Seed of attacks.
-pub const SEED: u64 = 7;
+pub(crate) const SEED: u64 = 7;
 
 /// What a test attacks.
-pub struct Lab {
+pub(crate) struct Lab {
     pub model: Arc<Model>,
     pub copy: OwnCopy,
     payload: Payload,
 }
 
 impl Lab {
-    pub async fn new(fixture: &str) -> Self {
+    pub(crate) async fn new(fixture: &str) -> Self {
         let model = load(&fixture_dir(fixture), Device::default(), |_| {})
             .await
             .expect("fixture");
@@ -36,7 +36,7 @@ impl Lab {
     }
 
     /// Captures into a directory.
-    pub async fn write(&self, masking: Masking, asks: Vec<Ask>, out: &Path) {
+    pub(crate) async fn write(&self, masking: Masking, asks: Vec<Ask>, out: &Path) {
         let plan = Plan {
             config: config(masking),
             asks,
@@ -46,7 +46,7 @@ impl Lab {
     }
 
     /// Captures and reads back.
-    pub async fn capture(&self, masking: Masking, asks: Vec<Ask>) -> Capture {
+    pub(crate) async fn capture(&self, masking: Masking, asks: Vec<Ask>) -> Capture {
         let dir = tempfile::tempdir().expect("a directory");
         let out = dir.path().join("capture");
         self.write(masking, asks, &out).await;
@@ -54,7 +54,7 @@ impl Lab {
     }
 
     /// Attacks a view.
-    pub fn attack(&self, names: &[&str], view: &View, truth: &Truth) -> Vec<Outcome> {
+    pub(crate) fn attack(&self, names: &[&str], view: &View, truth: &Truth) -> Vec<Outcome> {
         let attacks: Vec<&'static Attack> = names
             .iter()
             .map(|name| attacks::find(name).expect("an attack"))
@@ -75,14 +75,14 @@ impl Lab {
     }
 
     /// Lies to the running system.
-    pub async fn tamper(&self, masking: Masking, prompts: [Vec<u32>; 2]) -> Finding {
+    pub(crate) async fn tamper(&self, masking: Masking, prompts: [Vec<u32>; 2]) -> Finding {
         let config = config(masking);
         let told = tamper::run(&self.model, &self.payload, &config, prompts, || ()).await;
         told.unwrap_or_else(|error| panic!("{masking}: {error}"))
     }
 
     /// The truth of a capture.
-    pub fn truth(&self, capture: &Capture) -> Truth {
+    pub(crate) fn truth(&self, capture: &Capture) -> Truth {
         truth(capture, self.copy.manifest.decoder.vocab_size as usize)
     }
 }
@@ -91,7 +91,7 @@ impl Lab {
 const MISS: f64 = 1e-7;
 
 /// Every attack on a view finds no more than chance.
-pub fn assert_at_chance(outcomes: &[Outcome]) {
+pub(crate) fn assert_at_chance(outcomes: &[Outcome]) {
     assert!(!outcomes.is_empty());
     for outcome in outcomes {
         let at_chance = match &outcome.measure {
@@ -108,14 +108,14 @@ pub fn assert_at_chance(outcomes: &[Outcome]) {
 }
 
 /// This attack recovers 95 % or more.
-pub fn assert_recovers(outcomes: &[Outcome], attack: &str) {
+pub(crate) fn assert_recovers(outcomes: &[Outcome], attack: &str) {
     let found = outcomes
         .iter()
         .find(|outcome| outcome.attack == attack && outcome.verdict == Verdict::Recovered);
     assert!(found.is_some(), "{attack}: {outcomes:#?}");
 }
 
-pub fn fixture_dir(fixture: &str) -> PathBuf {
+pub(crate) fn fixture_dir(fixture: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/fixtures")
         .join(fixture)
@@ -130,7 +130,7 @@ fn config(masking: Masking) -> CvmConfig {
 }
 
 /// Where programs look for their caches: one compilation of the payload for all tests.
-pub const CACHE_HOME: &str = env!("CARGO_TARGET_TMPDIR");
+pub(crate) const CACHE_HOME: &str = env!("CARGO_TARGET_TMPDIR");
 
 fn cache_dir() -> PathBuf {
     Path::new(CACHE_HOME).join("talaria")

@@ -36,7 +36,7 @@ const LOG2_Q: f64 = 61.895_575_3;
 
 /// What one attack costs at its best, as log2 of operations counted in three ways; each has its own best block.
 #[derive(Clone, Copy, Debug)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// beta: dimension of the BKZ blocks, where `gates` is lowest.
     pub block_size: u32,
     /// LWE samples taken, likewise.
@@ -53,14 +53,14 @@ pub struct Estimate {
 
 impl Estimate {
     /// Core-SVP with quantum sieves, 2^(0.257 beta) (Chailloux, Loyer 2021).
-    pub fn quantum_core_svp_bits(&self) -> f64 {
+    pub(crate) fn quantum_core_svp_bits(&self) -> f64 {
         self.core_svp_bits * 0.257 / 0.292
     }
 }
 
 /// Bits of security of this project's masks in a given dimension (degree times rank): the cheapest attack by
 /// the cheaper of `bits` and `gates`, rounded down.
-pub fn security_bits(dimension: u32) -> u32 {
+pub(crate) fn security_bits(dimension: u32) -> u32 {
     let attacks = [primal_usvp, dual, guess_then_primal, guess_then_dual];
     let costs = attacks.map(|attack| {
         let (noise, secret) = (uniform_deviation(64.0), uniform_deviation(3.0));
@@ -71,20 +71,25 @@ pub fn security_bits(dimension: u32) -> u32 {
 }
 
 /// Unique-SVP attack on LWE of a dimension, modulus and standard deviations of noise and secret.
-pub fn primal_usvp(dimension: u32, log2_q: f64, sigma_error: f64, sigma_secret: f64) -> Estimate {
+pub(crate) fn primal_usvp(
+    dimension: u32,
+    log2_q: f64,
+    sigma_error: f64,
+    sigma_secret: f64,
+) -> Estimate {
     let lwe = Lwe::new(dimension, log2_q, sigma_error, sigma_secret);
     estimate(|model| lwe.usvp(model))
 }
 
 /// Dual distinguishing attack.
-pub fn dual(dimension: u32, log2_q: f64, sigma_error: f64, sigma_secret: f64) -> Estimate {
+pub(crate) fn dual(dimension: u32, log2_q: f64, sigma_error: f64, sigma_secret: f64) -> Estimate {
     let lwe = Lwe::new(dimension, log2_q, sigma_error, sigma_secret);
     estimate(|model| best_block(|beta| lwe.dual(model, beta, Guess::default())))
 }
 
 /// Dual attack that guesses some coordinates of the secret and takes others modulo p by an FFT. The secret is
 /// taken as uniform on an interval of its standard deviation.
-pub fn guess_then_dual(
+pub(crate) fn guess_then_dual(
     dimension: u32,
     log2_q: f64,
     sigma_error: f64,
@@ -106,7 +111,7 @@ pub fn guess_then_dual(
 
 /// Bounded distance decoding, with some coordinates of the secret guessed. The secret as above; with no
 /// coordinate guessed it is plain decoding, which beats [`primal_usvp`] by a bit or two.
-pub fn guess_then_primal(
+pub(crate) fn guess_then_primal(
     dimension: u32,
     log2_q: f64,
     sigma_error: f64,

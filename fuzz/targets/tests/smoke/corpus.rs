@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use talaria_fuzz_targets::{TARGETS, Target};
 
 /// An input with its file's name.
-pub struct Input {
+pub(crate) struct Input {
     pub name: String,
     pub bytes: Vec<u8>,
 }
 
 /// `fuzz/`.
-pub fn fuzz_dir() -> PathBuf {
+pub(crate) fn fuzz_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// All files of a target, by name.
-pub fn read(target: &Target) -> Vec<Input> {
+pub(crate) fn read(target: &Target) -> Vec<Input> {
     let dir = fuzz_dir().join("corpus").join(target.name);
     let files = fs::read_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let mut inputs: Vec<Input> = files

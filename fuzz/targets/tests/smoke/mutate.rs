@@ -43,7 +43,7 @@ const TOKENS: [&str; 16] = [
 ];
 
 /// A few mutations of one of the inputs.
-pub fn mutant(corpus: &[Input], rng: &mut ChaCha20Rng) -> Vec<u8> {
+pub(crate) fn mutant(corpus: &[Input], rng: &mut ChaCha20Rng) -> Vec<u8> {
     let mut bytes = corpus[below(rng, corpus.len())].bytes.clone();
     for _ in 0..1 + below(rng, MOST) {
         mutate(&mut bytes, corpus, rng);
