@@ -216,7 +216,7 @@ mod tests {
         let json = serde_json::to_string(&date_time).unwrap();
         assert_eq!(serde_json::from_str::<DateTime>(&json).unwrap(), date_time);
         for (from, to) in [
-            ("26,", "32,"),
+            ("\"day\":26", "\"day\":32"),
             ("\"hour\":14", "\"hour\":24"),
             ("}", ",\"zone\":1}"),
         ] {
