@@ -17,6 +17,7 @@ fn request() -> Request {
             role: "user".into(),
             content: "a\u{1f989}\n\"".into(),
         }]),
+        now: Some("2026-07-26T09:05:03".parse().unwrap()),
         sampling,
         max_new_tokens: 9,
         stop: vec!["x".into()],
