@@ -28,7 +28,8 @@ const COMMANDS: [&[&str]; 18] = [
 ];
 
 /// Flags that are not the same, and why.
-const DIFFERENT: [(&str, &str); 6] = [
+const DIFFERENT: [(&str, &str); 7] = [
+    ("evidence", "a CVM's provider, or a file to verify"),
     ("listen", "each service has a port of its own"),
     ("cache-dir", "a CVM has no user whose cache it could take"),
     ("seed", "of sampling, or of an attack"),
