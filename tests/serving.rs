@@ -184,7 +184,7 @@ fn an_answer_replays_with_the_date_that_it_was_asked_on() {
         answer,
         "--date",
         "2026-07-26T14:30",
-        "--max-tokens",
+        "--max-new-tokens",
         "8",
         "--ignore-eos",
     ]);
