@@ -39,7 +39,7 @@ impl Fate {
             (Ok(neutral), _) => neutral == *value,
             (Err(_), _) => false,
         };
-        unless.iter().any(|json| neutral(json))
+        unless.iter().any(neutral)
     }
 }
 
