@@ -86,7 +86,7 @@ pub enum LoadError {
         problem: String,
     },
     /// No weights at all.
-    #[error("{dir} has no weights, that is no *.safetensors: {hint}", dir = dir.display())]
+    #[error("{dir} has no weights, neither model.safetensors nor its shards nor any other *.safetensors: {hint}", dir = dir.display())]
     NoWeights {
         /// Directory given.
         dir: PathBuf,
