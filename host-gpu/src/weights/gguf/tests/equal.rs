@@ -2,9 +2,9 @@
 
 use safetensors::Dtype;
 use serde_json::json;
-use talaria_wire::manifest::WeightFormat;
+use talaria_wire::manifest::{RopeFrequencies, WeightFormat};
 
-use super::writer::{File, bool_value, f32_value, text, u32_value};
+use super::writer::{File, Stored, bool_value, f32_value, text, u32_value};
 use crate::weights::tests::checkpoint::{HEAD_DIM, HEADS, HIDDEN, KV_HEADS, Tiny};
 use crate::weights::tests::load;
 use crate::weights::{Model, digest_dir};
@@ -85,6 +85,30 @@ fn linear_scaling() {
     file.set("llama.rope.scaling.type", text("linear"));
     file.set("llama.rope.scaling.factor", f32_value(4.0));
     assert_equal(&tiny, &file);
+}
+
+/// Llama 3.1 and later: files have what its rescaling divides each frequency by, in place of its parameters.
+#[test]
+fn factors_of_llama3_are_a_tensor() {
+    let tiny = Tiny::plain();
+    let plain = load(tiny.write().path(), WeightFormat::Int16).unwrap();
+    let RopeFrequencies::Fixed(plain) = plain.manifest.decoder.rope.frequencies else {
+        panic!("no scaling is none");
+    };
+    let factors = [1.0_f32, 8.0];
+    let mut file = File::of(&tiny);
+    file.tensors.push(Stored {
+        name: "rope_freqs.weight".into(),
+        dimensions: vec![HEAD_DIM as u64 / 2],
+        kind: 0,
+        bytes: factors.iter().flat_map(|f| f.to_le_bytes()).collect(),
+        offset: None,
+    });
+    let found = load(file.write().path(), WeightFormat::Int16).unwrap_or_else(|e| panic!("{e}"));
+    let rope = found.manifest.decoder.rope;
+    let divided = plain.iter().zip(factors).map(|(f, by)| f / by);
+    assert_eq!(rope.frequencies, RopeFrequencies::Fixed(divided.collect()));
+    assert_eq!(rope.attention_factor, 1.0);
 }
 
 #[test]
