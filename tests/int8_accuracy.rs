@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use talaria_guest::setup::Scheme;
 use talaria_tests::{golden::model_dir, native::Native, smollm2};
-use talaria_wire::manifest::{Role, WeightFormat};
+use talaria_wire::manifest::{Place, WeightFormat};
 
 /// A text of losses.json.
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ fn int8_costs_little_loss_on_the_mean_of_several_texts() {
     let mut sum = 0.0;
     for Text { text, ids, loss } in &texts {
         let logits = native.logits(&mut native.state(), ids, 0, ids.len());
-        let found = mean_loss(&logits, ids);
+        let found = smollm2::mean_loss(&logits, ids);
         eprintln!(
             "{text}: {found:.4} nats, float32 {loss:.4}, {:+.4}",
             found - loss
@@ -43,17 +43,6 @@ fn int8_costs_little_loss_on_the_mean_of_several_texts() {
     let mean = sum / texts.len() as f64;
     eprintln!("int8: {mean:+.4} nats on the mean of {} texts", texts.len());
     assert!(mean <= 0.015, "{mean}");
-}
-
-/// Mean negative log-likelihood of tokens 1.., in nats; logits (T, V).
-fn mean_loss(logits: &[f32], ids: &[u32]) -> f64 {
-    let rows = logits.chunks(logits.len() / ids.len()).zip(&ids[1..]);
-    let losses = rows.map(|(row, next)| {
-        let max = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-        let sum: f64 = row.iter().map(|l| f64::from(l - max).exp()).sum();
-        sum.ln() - f64::from(row[*next as usize] - max)
-    });
-    losses.sum::<f64>() / (ids.len() - 1) as f64
 }
 
 #[test]
@@ -75,7 +64,7 @@ fn relative_error_of_int8_weights() {
         for (total, sum) in in_all.iter_mut().zip(sums) {
             *total += sum;
         }
-        if !matches!(projection.role, Role::Embedding | Role::LmHead) {
+        if ![Place::EMBEDDING, Place::LM_HEAD].contains(&projection.place) {
             for (total, sum) in in_layers.iter_mut().zip(sums) {
                 *total += sum;
             }

@@ -32,20 +32,9 @@ fn greedy_tokens_and_loss_are_those_of_an_independent_forward_pass() {
     }
     let ids = &golden.eval.ids;
     let logits = native.logits(&mut native.state(), ids, 0, ids.len());
-    let loss = mean_loss(&logits, ids);
+    let loss = smollm2::mean_loss(&logits, ids);
     eprintln!("int16: {loss:.6} nats, float {:.6}", golden.eval.loss);
     assert!((loss - golden.eval.loss).abs() <= 1e-3, "{loss}");
-}
-
-/// Mean negative log-likelihood of tokens 1.., in nats; logits (T, V).
-fn mean_loss(logits: &[f32], ids: &[u32]) -> f64 {
-    let rows = logits.chunks(logits.len() / ids.len()).zip(&ids[1..]);
-    let losses = rows.map(|(row, next)| {
-        let max = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-        let sum: f64 = row.iter().map(|l| f64::from(l - max).exp()).sum();
-        sum.ln() - f64::from(row[*next as usize] - max)
-    });
-    losses.sum::<f64>() / (ids.len() - 1) as f64
 }
 
 /// A golden prompt as a client would send it.

@@ -85,3 +85,14 @@ pub fn file() -> Option<PathBuf> {
     );
     None
 }
+
+/// Mean negative log-likelihood of tokens 1.., in nats; logits (T, V).
+pub fn mean_loss(logits: &[f32], ids: &[u32]) -> f64 {
+    let rows = logits.chunks(logits.len() / ids.len()).zip(&ids[1..]);
+    let losses = rows.map(|(row, next)| {
+        let max = row.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
+        let sum: f64 = row.iter().map(|l| f64::from(l - max).exp()).sum();
+        sum.ln() - f64::from(row[*next as usize] - max)
+    });
+    losses.sum::<f64>() / (ids.len() - 1) as f64
+}

@@ -18,7 +18,7 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// No config.json.
-    #[error("{dir} has no config.json: give the directory of a Hugging Face checkpoint", dir = dir.display())]
+    #[error("{dir} has no config.json: give the directory of a Hugging Face checkpoint, or a GGUF file", dir = dir.display())]
     NoConfig {
         /// Directory given.
         dir: PathBuf,
