@@ -73,13 +73,16 @@ impl fmt::Display for EvidenceKind {
 pub enum AttestationError {
     /// Nothing here can vouch for this machine.
     #[error(
-        "this machine offers no evidence: neither {tsm} nor /dev/sev-guest is there; run in an SEV-SNP or TDX guest \
+        "this machine offers no evidence: {tsm}, and there is no /dev/sev-guest; run in an SEV-SNP or TDX guest \
          (Linux 6.7 or later, configfs mounted), or use --evidence development to try things out"
     )]
     NoHardware {
-        /// Where configfs-tsm should be.
-        tsm: PathBuf,
+        /// Why configfs-tsm is not used.
+        tsm: Box<AttestationError>,
     },
+    /// The kernel has no configfs-tsm, or configfs is not mounted.
+    #[error("there is no {}", .0.display())]
+    NoConfigfsTsm(PathBuf),
     /// The provider's interface did not do what it should.
     #[error("{what}: {source}")]
     Io {
@@ -162,14 +165,19 @@ enum Kind {
 }
 
 /// What was asked for; `auto` is what is there, and never development.
+///
+/// The kernel has the folder of configfs-tsm wherever its module is loaded, on any machine; only a guest with a provider
+/// takes a request. So one is made to find out.
 fn resolve(kind: EvidenceKind, tsm: &Path, device: &Path) -> Result<Kind, AttestationError> {
     match kind {
         EvidenceKind::ConfigfsTsm => Ok(Kind::ConfigfsTsm),
         EvidenceKind::SevGuest => Ok(Kind::SevGuest),
         EvidenceKind::Development => Ok(Kind::Development),
-        EvidenceKind::Auto if tsm.exists() => Ok(Kind::ConfigfsTsm),
-        EvidenceKind::Auto if device.exists() => Ok(Kind::SevGuest),
-        EvidenceKind::Auto => Err(AttestationError::NoHardware { tsm: tsm.into() }),
+        EvidenceKind::Auto => match configfs_tsm::probe(tsm) {
+            Ok(()) => Ok(Kind::ConfigfsTsm),
+            Err(_) if device.exists() => Ok(Kind::SevGuest),
+            Err(tsm) => Err(AttestationError::NoHardware { tsm: tsm.into() }),
+        },
     }
 }
 

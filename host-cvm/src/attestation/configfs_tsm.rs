@@ -5,7 +5,7 @@
 //! what was written and not for what somebody else wrote meanwhile.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +28,15 @@ pub struct ConfigfsTsm {
     /// The same for every report of a boot, and slow to get on some platforms.
     certificates: OnceLock<Vec<Certificate>>,
     requests: AtomicU64,
+}
+
+/// Whether requests can be made in `root`: none can without a provider, though the folder may be there.
+pub fn probe(root: &Path) -> Result<(), AttestationError> {
+    if !root.is_dir() {
+        return Err(AttestationError::NoConfigfsTsm(root.into()));
+    }
+    let name = format!("talaria-{}-probe", std::process::id());
+    Directory::create(root.join(name)).map(drop)
 }
 
 /// What one request brought.
@@ -146,7 +155,7 @@ impl Directory {
         let created = std::fs::create_dir(&path);
         created.map_err(|source| AttestationError::Io {
             what: format!(
-                "cannot make {} (configfs has to be mounted, and this process to run as root)",
+                "cannot make {} (configfs has to be mounted, the guest's driver of SEV-SNP or TDX loaded, and this process to run as root)",
                 path.display()
             ),
             source,

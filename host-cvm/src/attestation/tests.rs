@@ -42,12 +42,25 @@ fn kinds_have_the_names_of_the_command_line() {
 
 #[test]
 fn auto_takes_what_is_there_and_never_development() {
-    let (there, missing) = (Path::new("/"), Path::new("/nowhere"));
+    let tsm = tempfile::tempdir().unwrap();
+    let (there, missing) = (tsm.path(), Path::new("/nowhere"));
     let auto = |tsm, device| resolve(EvidenceKind::Auto, tsm, device);
     assert_eq!(auto(there, there).unwrap(), Kind::ConfigfsTsm);
+    assert_eq!(there.read_dir().unwrap().count(), 0, "the probe stayed");
     assert_eq!(auto(missing, there).unwrap(), Kind::SevGuest);
     let error = auto(missing, missing).unwrap_err().to_string();
+    assert!(error.contains("no /nowhere"), "{error}");
     assert!(error.contains("--evidence development"), "{error}");
+}
+
+/// The kernel's folder is there without a provider, and takes no request: as a folder of procfs does.
+#[test]
+fn auto_passes_over_a_configfs_tsm_that_takes_no_request() {
+    let (folder_alone, device) = (Path::new("/proc/self"), Path::new("/dev/null"));
+    let auto = |device| resolve(EvidenceKind::Auto, folder_alone, device);
+    assert_eq!(auto(device).unwrap(), Kind::SevGuest);
+    let error = auto(Path::new("/nowhere")).unwrap_err().to_string();
+    assert!(error.contains("cannot make /proc/self/talaria-"), "{error}");
 }
 
 #[test]
