@@ -39,10 +39,8 @@ fn greedy_tokens_and_loss_are_those_of_an_independent_forward_pass() {
 
 /// A golden prompt as a client would send it.
 fn request(prompt: &smollm2::Prompt, max_new_tokens: u32) -> Request {
-    let messages = prompt.chat.iter().flatten().map(|m| Message {
-        role: m.role.clone(),
-        content: m.content.clone(),
-    });
+    let messages = prompt.chat.iter().flatten();
+    let messages = messages.map(|m| Message::new(m.role.clone(), m.content.clone()));
     let asked = match &prompt.prompt {
         Some(text) => Prompt::Text(text.clone()),
         None => Prompt::Chat(messages.collect()),

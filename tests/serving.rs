@@ -16,10 +16,7 @@ const ROUNDS: usize = 40;
 const FLAG: &str = "--dangerous-accept-development-evidence";
 
 fn chat(content: &str) -> Prompt {
-    Prompt::Chat(vec![Message {
-        role: "user".into(),
-        content: content.into(),
-    }])
+    Prompt::Chat(vec![Message::new("user", content)])
 }
 
 fn request(prompt: Prompt, max_new_tokens: u32) -> Request {

@@ -37,10 +37,9 @@ async fn chats_stop_where_transformers_stops_with_the_same_text() {
         else {
             continue;
         };
-        let messages = messages.into_iter().map(|m| Message {
-            role: m.role,
-            content: m.content,
-        });
+        let messages = messages
+            .into_iter()
+            .map(|m| Message::new(m.role, m.content));
         let outcome = system
             .ask(greedy(Prompt::Chat(messages.collect()), 200))
             .await;

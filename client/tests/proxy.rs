@@ -9,7 +9,7 @@ use cvm::Script;
 use serde_json::{Value, json};
 use served::{merge, serve, serve_over};
 use talaria_client::answer::{Answer, check};
-use talaria_wire::channel::message::Prompt;
+use talaria_wire::channel::message::{Message, Prompt, ToolCall};
 
 const OWL: &str = "Owls see \u{1f989}!";
 
@@ -119,6 +119,47 @@ async fn a_completion_in_chunks() {
                 .all(|choice| choice["finish_reason"].is_null())
         );
     }
+}
+
+#[tokio::test]
+async fn calls_of_tools_and_their_results_reach_the_payload() {
+    let served = serve(Script::default(), None).await;
+    let function = json!({ "name": "owls", "arguments": "{\"n\": 2}" });
+    let calls = json!([{ "id": "a", "type": "function", "index": 0, "function": function }]);
+    let messages = json!([
+        { "role": "user", "content": "hi", "name": "Ann" },
+        { "role": "assistant", "content": null, "tool_calls": calls },
+        { "role": "tool", "tool_call_id": "a", "content": [{ "type": "text", "text": "1" }] },
+        { "role": "assistant", "content": "One.", "tool_calls": calls },
+    ]);
+    let response = served.chat("", json!({ "messages": messages })).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let calls = vec![ToolCall {
+        id: "a".into(),
+        name: "owls".into(),
+        arguments: "{\"n\": 2}".into(),
+    }];
+    let expected = vec![
+        Message {
+            name: Some("Ann".into()),
+            ..Message::new("user", "hi")
+        },
+        Message {
+            content: None,
+            tool_calls: calls.clone(),
+            ..Message::new("assistant", "")
+        },
+        Message {
+            tool_call_id: Some("a".into()),
+            ..Message::new("tool", "1")
+        },
+        Message {
+            tool_calls: calls,
+            ..Message::new("assistant", "One.")
+        },
+    ];
+    let requests = served.cvm.seen.requests.lock().unwrap();
+    assert!(requests[0].prompt == Prompt::Chat(expected));
 }
 
 #[tokio::test]

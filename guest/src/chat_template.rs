@@ -29,13 +29,14 @@ pub mod strftime;
 
 use crate::tokenizer::merged_with_map;
 use environment::Raised;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Value, context};
 use serde::Deserialize;
 use serde_json::Map;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
-use talaria_wire::channel::message::{DateTime, Message};
+use talaria_wire::channel::message::{DateTime, Message, ToolCall};
 use thiserror::Error;
 
 /// Where newer checkpoints keep the template.
@@ -154,6 +155,9 @@ impl ChatTemplate {
 
     /// The prompt for a conversation. `add_generation_prompt`: also begin the reply. `now`: what `strftime_now` writes.
     ///
+    /// A message without content is one with `none` for the template, by which some know that there are only calls; a
+    /// template that fails on that (it adds the content to a text without a look) gets an empty text.
+    ///
     /// # Errors
     /// The template refuses the conversation, fails, or one of its bounds is reached.
     pub fn render(
@@ -165,23 +169,30 @@ impl ChatTemplate {
         if messages.is_empty() {
             return Err(ChatTemplateError::NoMessages);
         }
-        let bytes = messages
-            .iter()
-            .map(|m| m.role.len() + m.content.len())
-            .sum();
+        let bytes = messages.iter().map(Message::text_bytes).sum();
         bounded("conversation", bytes, MAX_PROMPT_BYTES)?;
-        let pairs = |m: &Message| Value::from_pairs([("role", &*m.role), ("content", &*m.content)]);
         let clock = match now {
             Some(now) => context! { strftime_now => strftime::function(now) },
             None => context! {},
         };
-        self.render_with(context! {
-            messages => messages.iter().map(pairs).collect::<Value>(),
-            add_generation_prompt => add_generation_prompt,
-            tools => (),
-            documents => (),
-            ..clock
-        })
+        let render = |no_content: &Value| {
+            let messages = messages.iter().map(|m| as_in_python(m, no_content));
+            self.render_with(context! {
+                messages => messages.collect::<Value>(),
+                add_generation_prompt => add_generation_prompt,
+                tools => (),
+                documents => (),
+                ..clock.clone()
+            })
+        };
+        match render(&Value::from(())) {
+            Err(ChatTemplateError::Render { .. })
+                if messages.iter().any(|m| m.content.is_none()) =>
+            {
+                render(&Value::from(""))
+            }
+            rendered => rendered,
+        }
     }
 
     /// With all variables but the special tokens given.
@@ -198,6 +209,47 @@ impl ChatTemplate {
             reason: e.to_string(),
         })
     }
+}
+
+/// A message as transformers hands it to a template: a dict of what is there, `arguments` a dict too.
+fn as_in_python(message: &Message, no_content: &Value) -> Value {
+    let mut pairs = vec![
+        ("role", Value::from(&*message.role)),
+        (
+            "content",
+            message
+                .content
+                .as_deref()
+                .map_or(no_content.clone(), Value::from),
+        ),
+    ];
+    for (key, text) in [
+        ("name", &message.name),
+        ("tool_call_id", &message.tool_call_id),
+    ] {
+        pairs.extend(text.as_deref().map(|text| (key, Value::from(text))));
+    }
+    if !message.tool_calls.is_empty() {
+        pairs.push((
+            "tool_calls",
+            message.tool_calls.iter().map(call_as_in_python).collect(),
+        ));
+    }
+    Value::from_pairs(pairs)
+}
+
+/// What is no JSON object stays the text that the model wrote.
+fn call_as_in_python(call: &ToolCall) -> Value {
+    let object = serde_json::from_str(&call.arguments).ok();
+    let arguments = object
+        .filter(|value: &Value| value.kind() == ValueKind::Map)
+        .unwrap_or_else(|| Value::from(&*call.arguments));
+    let function = [("name", Value::from(&*call.name)), ("arguments", arguments)];
+    Value::from_pairs([
+        ("id", Value::from(&*call.id)),
+        ("type", Value::from("function")),
+        ("function", Value::from_pairs(function)),
+    ])
 }
 
 /// Takes at most [`MAX_PROMPT_BYTES`].

@@ -43,7 +43,7 @@ mod bindings {
     });
     export!(Payload with_types_in self);
 
-    pub struct Payload;
+    pub(super) struct Payload;
 }
 
 use bindings::Payload;

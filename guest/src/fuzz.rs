@@ -172,10 +172,7 @@ fn use_model(ready: Ready, world: &mut Hosts) {
 }
 
 fn message() -> Message {
-    Message {
-        role: "user".into(),
-        content: "hello, é world!".into(),
-    }
+    Message::new("user", "hello, é world!")
 }
 
 fn request(prompt: Prompt) -> Request {
@@ -532,7 +529,7 @@ proptest! {
         let mut engine = Engine::new(Rc::new(world.ready(Scheme::DangerousPlaintext))).unwrap();
         for prompt in [
             Prompt::Text(text.clone()),
-            Prompt::Chat(vec![Message { role: role.clone(), content: text.clone() }]),
+            Prompt::Chat(vec![Message::new(role.clone(), text.clone())]),
             Prompt::Ids(text.chars().map(u32::from).collect()),
         ] {
             let sampling = match sane {

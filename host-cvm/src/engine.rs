@@ -68,7 +68,7 @@ pub(crate) struct EngineHandle {
 
 impl EngineHandle {
     /// Starts a thread with a fresh instance.
-    pub async fn spawn(
+    pub(crate) async fn spawn(
         index: usize,
         blueprint: Blueprint,
         snapshot: Snapshot,
@@ -109,7 +109,7 @@ impl EngineHandle {
     }
 
     /// Runs `call` on the instance, between steps.
-    pub async fn run<R: Send + 'static>(
+    pub(crate) async fn run<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Instance) -> Result<R, CvmError> + Send + 'static,
     ) -> Result<R, CvmError> {
@@ -117,7 +117,7 @@ impl EngineHandle {
     }
 
     /// As [`run`](Self::run), without waiting for the result.
-    pub fn submit<R: Send + 'static>(
+    pub(crate) fn submit<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Instance) -> Result<R, CvmError> + Send + 'static,
     ) -> oneshot::Receiver<Result<R, CvmError>> {
@@ -128,7 +128,7 @@ impl EngineHandle {
         answer
     }
 
-    pub async fn open(&self, request: Request) -> Result<Session, CvmError> {
+    pub(crate) async fn open(&self, request: Request) -> Result<Session, CvmError> {
         let (reply, answer) = oneshot::channel();
         let opening = Opening {
             request,
@@ -142,7 +142,7 @@ impl EngineHandle {
     }
 
     /// From now on clients are served, by sealed connections only.
-    pub async fn begin_channel(&self) -> Result<(), CvmError> {
+    pub(crate) async fn begin_channel(&self) -> Result<(), CvmError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Sealed(SealedCommand::Begin(reply));
         self.commands.send(command).map_err(|_| CvmError::Stopped)?;
@@ -150,26 +150,26 @@ impl EngineHandle {
     }
 
     /// A place for a client, if there are keys.
-    pub fn reserve(&self) -> Option<Reservation> {
+    pub(crate) fn reserve(&self) -> Option<Reservation> {
         let keys = (*self.keys.borrow())?;
         let place = Place::take(&self.load);
         Some(Reservation::new(keys, place, self.commands.clone()))
     }
 
     /// Sessions and connections, open or being opened.
-    pub fn load(&self) -> usize {
+    pub(crate) fn load(&self) -> usize {
         self.load.load(Ordering::Relaxed)
     }
 
-    pub fn counters(&self) -> &InstanceCounters {
+    pub(crate) fn counters(&self) -> &InstanceCounters {
         &self.counters
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
     }
 
-    pub fn into_thread(self) -> JoinHandle<()> {
+    pub(crate) fn into_thread(self) -> JoinHandle<()> {
         self.thread
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum RowBody {
 
 impl RowBody {
     /// Takes the payload's words as they are; on the usual machines nothing is copied.
-    pub fn residues(mut words: Vec<u32>) -> Self {
+    pub(crate) fn residues(mut words: Vec<u32>) -> Self {
         for word in &mut words {
             *word = word.to_le();
         }
@@ -55,7 +55,7 @@ impl RowBody {
     }
 
     /// Takes a seed, which is zeroized as soon as it is sent.
-    pub fn seed(seed: Vec<u8>) -> Self {
+    pub(crate) fn seed(seed: Vec<u8>) -> Self {
         Self::Seed(Bytes::from_owner(Zeroizing::new(seed)))
     }
 
@@ -134,7 +134,7 @@ impl Drop for Driver {
 
 impl Links {
     /// Connects when first used.
-    pub fn new(plan: LinkPlan, counters: &Arc<InstanceCounters>) -> std::io::Result<Self> {
+    pub(crate) fn new(plan: LinkPlan, counters: &Arc<InstanceCounters>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -148,7 +148,7 @@ impl Links {
     }
 
     /// Asks all hosts at the same time; each product has the right length.
-    pub fn project(
+    pub(crate) fn project(
         &mut self,
         projection: u32,
         rows: u32,
@@ -189,12 +189,12 @@ impl Links {
 
     /// Waits for `future` while the sockets are looked after: a host that goes away or pings in
     /// between is noticed.
-    pub fn idle<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn idle<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
 
     /// Sends nothing any more, in any instance.
-    pub fn quarantine(&self) {
+    pub(crate) fn quarantine(&self) {
         self.plan.quarantined.store(true, Ordering::SeqCst);
     }
 

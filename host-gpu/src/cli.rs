@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 /// GPU host of Talaria: holds weights, multiplies masked rows, learns nothing of a prompt.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -62,7 +62,7 @@ struct Serve {
 }
 
 /// Does what was asked.
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Serve(serve) => talaria_program::block_on(serve::run(serve))?,
         Command::Digest(checkpoint) => unless_stopped(move || digest(&checkpoint)),

@@ -1,6 +1,6 @@
 //! What tests of several modules share: a [`memory`] backend, and a small model on it.
 
-pub mod memory;
+pub(crate) mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::weights::Model;
 use memory::{Control, Memory};
 
 /// Longest wait for anything in tests.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A valid manifest of one layer: projections 16x8, 8x16, 8x8, 8x24, 12x8, 8x16.
-pub fn tiny_manifest() -> Manifest {
+pub(crate) fn tiny_manifest() -> Manifest {
     let decoder = Decoder {
         model_type: "qwen3".into(),
         hidden_size: 8,
@@ -65,7 +65,7 @@ fn projection((place, k, n): (Place, u32, u32)) -> Projection {
 }
 
 /// A model of pseudo-random weights and the control of its backend.
-pub fn model(manifest: Manifest) -> (Arc<Model>, Arc<Control>) {
+pub(crate) fn model(manifest: Manifest) -> (Arc<Model>, Arc<Control>) {
     manifest.validate().unwrap();
     let mut backend = Memory::default();
     let control = Arc::clone(&backend.control);
@@ -93,7 +93,7 @@ fn next(state: &mut u32) -> i8 {
 }
 
 /// Residues of `rows` rows with k features, distinct for each `salt`.
-pub fn some_rows(rows: usize, k: usize, salt: u32) -> Vec<u32> {
+pub(crate) fn some_rows(rows: usize, k: usize, salt: u32) -> Vec<u32> {
     let seed = [salt as u8; 32];
     talaria_arithmetic::keystream::expand_rows(&seed, rows, k)
 }

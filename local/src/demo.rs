@@ -102,10 +102,7 @@ impl Parties {
         max_new_tokens: u32,
     ) -> Result<(Answer, Glimpse), LocalError> {
         self.cvm.arm_glimpse(ELEMENTS as u32).await;
-        let message = Message {
-            role: "user".into(),
-            content: prompt.into(),
-        };
+        let message = Message::new("user", prompt);
         let request = greedy(Prompt::Chat(vec![message]), max_new_tokens);
         let before = self.cvm.counters();
         let outcome = generate(&self.cvm, request, output::write).await?;

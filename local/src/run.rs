@@ -63,7 +63,10 @@ pub(crate) struct Parties {
 
 impl Parties {
     /// `expected`: refuse any model but the one with this digest.
-    pub async fn start(args: &PartiesArgs, expected: Option<Digest>) -> Result<Self, LocalError> {
+    pub(crate) async fn start(
+        args: &PartiesArgs,
+        expected: Option<Digest>,
+    ) -> Result<Self, LocalError> {
         if !args.gpu.is_empty() {
             let config = config(args, args.gpu.clone(), expected);
             let wrong = |error: CvmError| LocalError::Usage(error.to_string());
@@ -117,7 +120,7 @@ impl Parties {
             .then(|| &self.cvm.summary().generation)
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.cvm.shutdown().await;
         drop(self.hosts);
     }

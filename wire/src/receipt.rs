@@ -161,14 +161,14 @@ impl Reply {
 mod optional_hex {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-    pub fn serialize<S: Serializer>(
+    pub(super) fn serialize<S: Serializer>(
         digest: &Option<[u8; 32]>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         digest.map(hex::encode).serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<[u8; 32]>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;

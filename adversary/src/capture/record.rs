@@ -56,7 +56,7 @@ pub struct Send {
 pub const EMBEDDING: usize = 0;
 
 /// Which projections' rows are kept in memory.
-pub type Wanted<'w> = &'w dyn Fn(usize) -> bool;
+pub(super) type Wanted<'w> = &'w dyn Fn(usize) -> bool;
 
 impl Capture {
     /// Reads a capture of the model with this digest.

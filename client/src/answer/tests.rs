@@ -1,7 +1,7 @@
 use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 use talaria_evidence::Claims;
-use talaria_wire::channel::message::{Prompt, Request, Sampling, Usage};
+use talaria_wire::channel::message::{Message, Prompt, Request, Sampling, Usage};
 use talaria_wire::receipt::Statement;
 
 use super::*;
@@ -13,10 +13,7 @@ fn request() -> Request {
     sampling.logit_bias = vec![(3, -99.9)];
     sampling.seed = Some(u64::MAX);
     Request {
-        prompt: Prompt::Chat(vec![talaria_wire::channel::message::Message {
-            role: "user".into(),
-            content: "a\u{1f989}\n\"".into(),
-        }]),
+        prompt: Prompt::Chat(vec![Message::new("user", "a\u{1f989}\n\"")]),
         now: Some("2026-07-26T09:05:03".parse().unwrap()),
         sampling,
         max_new_tokens: 9,

@@ -78,18 +78,13 @@ fn prompt(args: &AskArgs) -> Result<Prompt, CommandError> {
     if args.raw {
         return Ok(Prompt::Text(text));
     }
-    let system = args.system.iter().map(|system| message("system", system));
+    let system = args
+        .system
+        .iter()
+        .map(|system| Message::new("system", system));
     Ok(Prompt::Chat(
-        system.chain([message("user", &text)]).collect(),
+        system.chain([Message::new("user", &text)]).collect(),
     ))
-}
-
-/// A message of a conversation.
-pub(super) fn message(role: &str, content: &str) -> Message {
-    Message {
-        role: role.into(),
-        content: content.into(),
-    }
 }
 
 /// Writes a reply as it comes. Its tokens, and the event that ended it.

@@ -6,7 +6,7 @@ use clap::Args;
 use talaria_wire::channel::message::{Message, Prompt};
 use zeroize::Zeroizing;
 
-use super::ask::{message, stream};
+use super::ask::stream;
 use super::sampling::SamplingArgs;
 use super::service::{CommandError, ServiceArgs};
 use crate::remote::Session;
@@ -88,8 +88,12 @@ async fn answer(
 }
 
 fn messages(system: Option<&str>, turns: &[Turn]) -> Vec<Message> {
-    let system = system.into_iter().map(|system| message("system", system));
-    let turns = turns.iter().map(|turn| message(turn.role, &turn.content));
+    let system = system
+        .into_iter()
+        .map(|system| Message::new("system", system));
+    let turns = turns
+        .iter()
+        .map(|turn| Message::new(turn.role, turn.content.as_str()));
     system.chain(turns).collect()
 }
 

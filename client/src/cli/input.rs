@@ -31,14 +31,14 @@ pub enum InputError {
 }
 
 /// Reads a policy.
-pub fn policy(path: &Path) -> Result<Policy, InputError> {
+pub(super) fn policy(path: &Path) -> Result<Policy, InputError> {
     let bytes = read(path, MAX_POLICY_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(path.into()))?;
     Policy::from_toml(&text).map_err(|e| InputError::Policy(path.into(), e))
 }
 
 /// Reads evidence or collateral.
-pub fn evidence<T>(
+pub(super) fn evidence<T>(
     path: &Path,
     from_json: fn(&[u8]) -> Result<T, EvidenceError>,
 ) -> Result<T, InputError> {
@@ -47,7 +47,7 @@ pub fn evidence<T>(
 }
 
 /// Reads an answer.
-pub fn answer(path: &Path) -> Result<Answer, InputError> {
+pub(super) fn answer(path: &Path) -> Result<Answer, InputError> {
     let bytes = read(path, MAX_ANSWER_BYTES)?;
     Answer::from_json(&bytes).map_err(|e| InputError::Answer(path.into(), e))
 }
@@ -66,7 +66,7 @@ fn read(path: &Path, longest: usize) -> Result<Vec<u8>, InputError> {
 }
 
 /// Writes a file that only its owner may read; `replace` an existing one or refuse.
-pub fn write_private(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
+pub(super) fn write_private(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true);
     match replace {

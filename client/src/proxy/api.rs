@@ -16,12 +16,15 @@ use super::respond::{Begun, Kept, Replies, stream, whole};
 use super::{MAX_BODY_BYTES, Proxy};
 
 /// `POST /v1/chat/completions`.
-pub async fn chat(proxy: State<Arc<Proxy>>, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn chat(proxy: State<Arc<Proxy>>, body: Body) -> Result<Response, ApiError> {
     complete(Endpoint::Chat, proxy, body).await
 }
 
 /// `POST /v1/completions`.
-pub async fn completions(proxy: State<Arc<Proxy>>, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn completions(
+    proxy: State<Arc<Proxy>>,
+    body: Body,
+) -> Result<Response, ApiError> {
     complete(Endpoint::Completions, proxy, body).await
 }
 
@@ -75,12 +78,12 @@ fn json_response(value: &Value) -> Response {
 }
 
 /// `GET /v1/models`.
-pub async fn models(State(proxy): State<Arc<Proxy>>) -> Response {
+pub(super) async fn models(State(proxy): State<Arc<Proxy>>) -> Response {
     json_response(&json!({ "object": "list", "data": [listed(&proxy)] }))
 }
 
 /// `GET /v1/models/{id}`.
-pub async fn model(
+pub(super) async fn model(
     State(proxy): State<Arc<Proxy>>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {

@@ -108,11 +108,19 @@ impl Fields {
 
     /// A parameter that must be there.
     pub(super) fn require(&mut self, name: &str) -> Result<Value, ApiError> {
-        self.take(name).ok_or_else(|| {
-            let name = self.at(name);
-            let message = format!("Missing required parameter: '{name}'.");
-            ApiError::param(&name, message).code("missing_required_parameter")
-        })
+        self.take(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// A parameter that must be there is not.
+    pub(super) fn missing(&self, name: &str) -> ApiError {
+        let name = self.at(name);
+        let message = format!("Missing required parameter: '{name}'.");
+        ApiError::param(&name, message).code("missing_required_parameter")
+    }
+
+    /// A text that must be there.
+    pub(super) fn require_text(&mut self, name: &str) -> Result<String, ApiError> {
+        self.text(name)?.ok_or_else(|| self.missing(name))
     }
 
     /// A text.

@@ -12,7 +12,7 @@ use crate::channel::ConnectionError;
 use crate::remote::{RemoteError, Session};
 
 /// What all of a reply has in common.
-pub struct Head {
+pub(super) struct Head {
     endpoint: Endpoint,
     id: String,
     created: u64,
@@ -24,7 +24,7 @@ pub struct Head {
 }
 
 /// How a choice ended.
-pub struct Ending {
+pub(super) struct Ending {
     pub reason: FinishReason,
     pub usage: Usage,
     pub seed: u64,
@@ -34,7 +34,7 @@ pub struct Ending {
 
 /// A choice of a whole reply.
 #[derive(Default)]
-pub struct Choice {
+pub(super) struct Choice {
     pub text: String,
     /// Characters of `text`.
     pub characters: usize,
@@ -45,7 +45,7 @@ pub struct Choice {
 }
 
 impl Head {
-    pub fn new(asked: &Asked, proxy: &Proxy, session: &Session) -> Result<Self, ApiError> {
+    pub(super) fn new(asked: &Asked, proxy: &Proxy, session: &Session) -> Result<Self, ApiError> {
         let mut id = [0; 12];
         getrandom::fill(&mut id).map_err(|_| RemoteError::from(ConnectionError::Entropy))?;
         let prefix = match asked.endpoint {
@@ -92,7 +92,7 @@ impl Head {
     }
 
     /// Begins a choice of a chat; a completion has no such chunk.
-    pub fn role(&self, index: usize) -> Option<Value> {
+    pub(super) fn role(&self, index: usize) -> Option<Value> {
         let delta = json!({ "role": "assistant", "content": "", "refusal": null });
         let chat = self.endpoint == Endpoint::Chat;
         chat.then(|| {
@@ -103,7 +103,7 @@ impl Head {
     }
 
     /// A token of a choice, whose text begins so many characters into it.
-    pub fn token(
+    pub(super) fn token(
         &self,
         index: usize,
         text: &str,
@@ -132,7 +132,7 @@ impl Head {
     }
 
     /// Ends a choice.
-    pub fn finish(&self, index: usize, ending: &Ending) -> Value {
+    pub(super) fn finish(&self, index: usize, ending: &Ending) -> Value {
         let reason = ending.reason.name();
         let choice = match self.endpoint {
             Endpoint::Chat => json!({
@@ -151,7 +151,7 @@ impl Head {
     }
 
     /// The chunk after all choices, with the usage of each.
-    pub fn usage(&self, usages: &[Usage]) -> Value {
+    pub(super) fn usage(&self, usages: &[Usage]) -> Value {
         let mut chunk = self.chunk(vec![]);
         chunk["usage"] = self.total(usages);
         chunk
@@ -173,7 +173,7 @@ impl Head {
     }
 
     /// Everything at once.
-    pub fn whole(&self, choices: &[Choice]) -> Value {
+    pub(super) fn whole(&self, choices: &[Choice]) -> Value {
         let endings: Vec<_> = choices.iter().filter_map(|c| c.ending.as_ref()).collect();
         let usages: Vec<_> = endings.iter().map(|ending| ending.usage).collect();
         let all = choices.iter().enumerate();

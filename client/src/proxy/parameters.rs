@@ -107,6 +107,14 @@ const PARAMETERS: &[Parameter] = &[
     read(CHAT, "messages[].content"),
     read(CHAT, "messages[].content[].type"),
     read(CHAT, "messages[].content[].text"),
+    read(CHAT, "messages[].name"),
+    read(CHAT, "messages[].tool_call_id"),
+    read(CHAT, "messages[].tool_calls"),
+    read(CHAT, "messages[].tool_calls[].id"),
+    read(CHAT, "messages[].tool_calls[].type"),
+    read(CHAT, "messages[].tool_calls[].function"),
+    read(CHAT, "messages[].tool_calls[].function.name"),
+    read(CHAT, "messages[].tool_calls[].function.arguments"),
     read(COMPLETIONS, "prompt"),
     read(BOTH, "model"),
     read(BOTH, "max_tokens"),
@@ -141,6 +149,8 @@ const PARAMETERS: &[Parameter] = &[
     ignored(BOTH, "prompt_cache_retention"),
     ignored(BOTH, "stream_options.include_obfuscation"),
     ignored(CHAT, "messages[].content[].cache_control"),
+    // Of streamed calls, which some clients put together and send back with it.
+    ignored(CHAT, "messages[].tool_calls[].index"),
     // Says how many tools are called at a time, and none can be.
     ignored(CHAT, "parallel_tool_calls"),
     // Of vLLM, SGLang and llama.cpp, likewise.
@@ -166,8 +176,6 @@ const PARAMETERS: &[Parameter] = &[
     refused(CHAT, "functions", &["[]"], NO_TOOLS),
     refused(CHAT, "function_call", &["\"none\"", "\"auto\""], NO_TOOLS),
     refused(CHAT, "web_search_options", &[], NO_TOOLS),
-    refused(CHAT, "messages[].tool_calls", &["[]"], NO_TOOLS),
-    refused(CHAT, "messages[].tool_call_id", &[], NO_TOOLS),
     refused(CHAT, "messages[].function_call", &[], NO_TOOLS),
     // The form of a reply.
     refused(CHAT, "response_format", &["{\"type\":\"text\"}"], NO_GRAMMAR),
@@ -183,7 +191,6 @@ const PARAMETERS: &[Parameter] = &[
     refused(CHAT, "messages[].audio", &[], ONLY_TEXT),
     refused(CHAT, "messages[].content[].*", &[], ONLY_TEXT),
     // How the prompt is made.
-    refused(CHAT, "messages[].name", &[], "say in the content who speaks"),
     refused(CHAT, "messages[].refusal", &[], "put it into the content"),
     refused(CHAT, "messages[].reasoning_content", &[], "put it into the content"),
     refused(CHAT, "messages[].annotations", &["[]"], LEAVE_OUT),

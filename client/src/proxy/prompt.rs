@@ -1,7 +1,9 @@
 //! What a request says: prompts and conversations in their many forms.
 
 use serde_json::Value;
-use talaria_wire::channel::message::{MAX_CHAT_MESSAGES, Message, Prompt};
+use talaria_wire::channel::message::{
+    MAX_CHAT_MESSAGES, MAX_TOOL_CALLS, Message, Prompt, ToolCall,
+};
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong};
@@ -23,25 +25,68 @@ pub(super) fn messages(fields: &mut Fields) -> Result<Prompt, ApiError> {
 }
 
 fn message(mut fields: Fields) -> Result<Message, ApiError> {
-    let role = match fields.require("role")? {
+    let mut role = fields.require_text("role")?;
+    if role == "developer" {
         // What OpenAI calls the system message of newer models.
-        Value::String(role) if role == "developer" => "system".into(),
-        Value::String(role) => role,
-        other => return Err(wrong(&fields.at("role"), "a string", &other).code("invalid_type")),
-    };
-    let content = match fields.require("content")? {
-        Value::String(content) => content,
-        parts @ Value::Array(_) => {
+        role = "system".into();
+    }
+    let tool_calls = tool_calls(&mut fields)?;
+    // As at OpenAI: an assistant that calls tools may say nothing besides.
+    let content = match fields.take("content") {
+        None if tool_calls.is_empty() => Err(fields.missing("content")),
+        None => Ok(None),
+        Some(Value::String(content)) => Ok(Some(content)),
+        Some(parts @ Value::Array(_)) => {
             let parts = fields.list("content", parts)?.into_iter().map(part);
-            parts.collect::<Result<_, _>>()?
+            parts.collect::<Result<_, _>>().map(Some)
         }
-        other => {
+        Some(other) => {
             let expected = "a string or a list of text parts";
-            return Err(wrong(&fields.at("content"), expected, &other).code("invalid_type"));
+            Err(wrong(&fields.at("content"), expected, &other).code("invalid_type"))
         }
+    }?;
+    let message = Message {
+        role,
+        content,
+        name: fields.text("name")?,
+        tool_calls,
+        tool_call_id: fields.text("tool_call_id")?,
     };
-    fields.finish()?;
-    Ok(Message { role, content })
+    fields.finish().map(|()| message)
+}
+
+/// What an assistant called.
+fn tool_calls(fields: &mut Fields) -> Result<Vec<ToolCall>, ApiError> {
+    let Some(calls) = fields.take("tool_calls") else {
+        return Ok(Vec::new());
+    };
+    if calls.as_array().is_some_and(|c| c.len() > MAX_TOOL_CALLS) {
+        let expected = format!("a list of at most {MAX_TOOL_CALLS} calls");
+        let error = wrong(&fields.at("tool_calls"), &expected, &calls);
+        return Err(error.code("array_above_max_length"));
+    }
+    let calls = fields.list("tool_calls", calls)?.into_iter();
+    calls.map(tool_call).collect()
+}
+
+fn tool_call(mut fields: Fields) -> Result<ToolCall, ApiError> {
+    match fields.text("type")?.as_deref() {
+        Some("function") => {}
+        _ => {
+            let message = "Invalid value: only calls of type \"function\" are possible here.";
+            return Err(ApiError::param(&fields.at("type"), message).code("invalid_value"));
+        }
+    }
+    let Some(mut function) = fields.object("function")? else {
+        return Err(fields.missing("function"));
+    };
+    let call = ToolCall {
+        id: fields.require_text("id")?,
+        name: function.require_text("name")?,
+        arguments: function.require_text("arguments")?,
+    };
+    function.finish()?;
+    fields.finish().map(|()| call)
 }
 
 fn part(mut fields: Fields) -> Result<String, ApiError> {
@@ -52,10 +97,7 @@ fn part(mut fields: Fields) -> Result<String, ApiError> {
             return Err(ApiError::param(&fields.at("type"), message).code("invalid_value"));
         }
     }
-    let text = match fields.require("text")? {
-        Value::String(text) => text,
-        other => return Err(wrong(&fields.at("text"), "a string", &other).code("invalid_type")),
-    };
+    let text = fields.require_text("text")?;
     fields.finish().map(|()| text)
 }
 

@@ -32,7 +32,7 @@ enum Happened {
 }
 
 /// The replies of all choices, as their events come.
-pub struct Replies {
+pub(super) struct Replies {
     events: SelectAll<Pin<Box<dyn Stream<Item = Item> + Send>>>,
     first: Option<Item>,
     choices: usize,
@@ -42,7 +42,7 @@ pub struct Replies {
 }
 
 impl Replies {
-    pub fn new(replies: Vec<Begun>, proxy: Arc<Proxy>, came: Instant) -> Self {
+    pub(super) fn new(replies: Vec<Begun>, proxy: Arc<Proxy>, came: Instant) -> Self {
         let choices = replies.len();
         proxy.metrics.streams(choices as i64);
         let events = replies.into_iter().enumerate();
@@ -58,7 +58,7 @@ impl Replies {
     }
 
     /// Waits for the first event; an error if it is one.
-    pub async fn wait_for_first(&mut self) -> Result<(), ApiError> {
+    pub(super) async fn wait_for_first(&mut self) -> Result<(), ApiError> {
         match self.next().await {
             Some((_, Err(error))) => Err(error),
             first => {
@@ -96,14 +96,14 @@ impl Drop for Replies {
 }
 
 /// A choice under way.
-pub struct Begun {
+pub(super) struct Begun {
     pub reply: Reply,
     /// If a receipt was asked for.
     pub kept: Option<Kept>,
 }
 
 /// What a receipt is about.
-pub struct Kept {
+pub(super) struct Kept {
     pub request: Request,
     pub tokens: Vec<SavedToken>,
     pub evidence: Arc<Evidence>,
@@ -159,7 +159,7 @@ impl Kept {
 }
 
 /// Waits for all of all choices.
-pub async fn whole(head: Head, mut replies: Replies) -> Result<Value, ApiError> {
+pub(super) async fn whole(head: Head, mut replies: Replies) -> Result<Value, ApiError> {
     let mut choices: Vec<Choice> = Vec::new();
     choices.resize_with(replies.choices, Choice::default);
     while let Some((index, happened)) = replies.next().await {
@@ -184,7 +184,7 @@ impl Choice {
 }
 
 /// Server-sent events, one for each token.
-pub fn stream(head: Head, replies: Replies) -> Response {
+pub(super) fn stream(head: Head, replies: Replies) -> Response {
     let chunks = Chunks {
         waiting: (0..replies.choices).filter_map(|i| head.role(i)).collect(),
         characters: vec![0; replies.choices],

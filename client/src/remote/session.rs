@@ -122,7 +122,7 @@ impl Session {
 
 impl Shared {
     /// A panic elsewhere leaves nothing half done that matters: frames that do not fit end the connection.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,7 +139,7 @@ impl Shared {
 
 impl State {
     /// Queues frames in the order in which they were sealed.
-    pub fn send(&mut self, frames: Vec<Vec<u8>>) {
+    pub(super) fn send(&mut self, frames: Vec<Vec<u8>>) {
         for frame in frames {
             self.waiting_bytes += frame.len();
             // A writer that is gone has said why in `ended`.
@@ -147,11 +147,11 @@ impl State {
         }
     }
 
-    pub fn still_on(&self) -> Result<(), RemoteError> {
+    pub(super) fn still_on(&self) -> Result<(), RemoteError> {
         self.ended.clone().map_or(Ok(()), Err)
     }
 
-    pub fn forget(&mut self, stream: u32) {
+    pub(super) fn forget(&mut self, stream: u32) {
         self.readers.remove(&stream);
     }
 

@@ -14,10 +14,10 @@ use super::error::printable;
 use super::{Address, CONNECT_TIMEOUT, EVIDENCE_TIMEOUT, RemoteError};
 
 /// A connection on which messages come whole.
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Connects and asks for evidence with this nonce.
-pub async fn open(address: &Address, nonce: &[u8; 32]) -> Result<Socket, RemoteError> {
+pub(super) async fn open(address: &Address, nonce: &[u8; 32]) -> Result<Socket, RemoteError> {
     let connecting = TcpStream::connect(address.host_and_port());
     let stream = within(CONNECT_TIMEOUT, "a connection", connecting).await?;
     let stream = stream.map_err(|error| unreachable(address, &error))?;
@@ -74,7 +74,7 @@ fn unreachable(address: &Address, reason: &impl ToString) -> RemoteError {
 }
 
 /// The first message.
-pub async fn evidence(socket: &mut Socket) -> Result<Evidence, RemoteError> {
+pub(super) async fn evidence(socket: &mut Socket) -> Result<Evidence, RemoteError> {
     match within(EVIDENCE_TIMEOUT, "evidence", next(socket)).await?? {
         Message::Text(text) => Evidence::from_json(text.as_bytes())
             .map_err(|error| RemoteError::Evidence(Arc::new(error))),
@@ -83,7 +83,7 @@ pub async fn evidence(socket: &mut Socket) -> Result<Evidence, RemoteError> {
 }
 
 /// The next binary message.
-pub async fn frame(
+pub(super) async fn frame(
     socket: &mut (impl StreamExt<Item = Result<Message, tungstenite::Error>> + Unpin),
 ) -> Result<Vec<u8>, RemoteError> {
     match next(socket).await? {
@@ -127,7 +127,7 @@ fn closed(close: Option<CloseFrame>) -> RemoteError {
 }
 
 /// Waits so long and no longer.
-pub async fn within<T>(
+pub(super) async fn within<T>(
     after: Duration,
     what: &'static str,
     future: impl Future<Output = T>,

@@ -67,15 +67,15 @@ impl Appraisal {
 
 /// An appraisal ended early; the reason is its last step.
 #[derive(Debug)]
-pub struct Stop(());
+pub(super) struct Stop(());
 
 /// Steps while they are taken.
 #[derive(Debug, Default)]
-pub struct Steps(Vec<Step>);
+pub(super) struct Steps(Vec<Step>);
 
 impl Steps {
     /// Takes a step that others rest on: they are not reached if it is refused.
-    pub fn require<T>(
+    pub(super) fn require<T>(
         &mut self,
         name: &'static str,
         result: Result<T, Refusal>,
@@ -94,7 +94,12 @@ impl Steps {
     }
 
     /// Takes a step that nothing rests on.
-    pub fn check(&mut self, name: &'static str, value: impl ToString, result: Result<(), Refusal>) {
+    pub(super) fn check(
+        &mut self,
+        name: &'static str,
+        value: impl ToString,
+        result: Result<(), Refusal>,
+    ) {
         self.0.push(Step {
             name,
             value: value.to_string(),
@@ -103,7 +108,7 @@ impl Steps {
     }
 
     /// Ends the appraisal: complete if its last step was reached.
-    pub fn finish(self, verdict: Result<Option<Verified>, Stop>) -> Appraisal {
+    pub(super) fn finish(self, verdict: Result<Option<Verified>, Stop>) -> Appraisal {
         Appraisal {
             steps: self.0,
             complete: verdict.is_ok(),
@@ -113,12 +118,12 @@ impl Steps {
 }
 
 /// Refuses unless `good`.
-pub fn ensure(good: bool, refusal: impl FnOnce() -> Refusal) -> Result<(), Refusal> {
+pub(super) fn ensure(good: bool, refusal: impl FnOnce() -> Refusal) -> Result<(), Refusal> {
     if good { Ok(()) } else { Err(refusal()) }
 }
 
 /// The hardware must have signed exactly these user data.
-pub fn check_report_data(found: &[u8], expected: &[u8; 64]) -> Result<(), Refusal> {
+pub(super) fn check_report_data(found: &[u8], expected: &[u8; 64]) -> Result<(), Refusal> {
     ensure(found == expected, || Refusal::ReportData {
         expected: hex::encode(expected),
         found: hex::encode(found),

@@ -7,7 +7,7 @@ use super::{Nonce, Refusal};
 use crate::hex_array::HexArray;
 use crate::policy::ClaimsPolicy;
 
-pub fn appraise(
+pub(super) fn appraise(
     claims: &Claims,
     nonce: Nonce,
     policy: Option<&ClaimsPolicy>,

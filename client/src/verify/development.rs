@@ -8,7 +8,7 @@ use talaria_evidence::{DevelopmentAttestation, REPORT_DATA_BYTES};
 use super::Refusal;
 use super::appraisal::{Steps, Stop, ensure};
 
-pub fn appraise(
+pub(super) fn appraise(
     attestation: &DevelopmentAttestation,
     report_data: &[u8; REPORT_DATA_BYTES],
     accept: bool,

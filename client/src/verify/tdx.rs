@@ -18,7 +18,7 @@ use crate::policy::{TdMeasurements, TdxPolicy};
 use crate::time::UnixTime;
 
 /// Signatures and Intel's rules, TD, binding, policy: in this order.
-pub fn appraise(
+pub(super) fn appraise(
     quote: &[u8],
     collateral: Option<&TdxCollateral>,
     report_data: &[u8; REPORT_DATA_BYTES],
@@ -69,7 +69,7 @@ fn dates(signed: &str) -> Result<(UnixTime, UnixTime), Refusal> {
 
 /// What Intel's chain vouches for. dcap-qvl's own policy is told to let everything pass, because every
 /// restriction of it has a step with a refusal of its own in [`appraise_claims`]; so has debugging.
-pub fn verify(
+pub(super) fn verify(
     quote: &[u8],
     collateral: &TdxCollateral,
     now: UnixTime,
@@ -87,7 +87,7 @@ pub fn verify(
 }
 
 /// Verified claims against binding and policy.
-pub fn appraise_claims(
+pub(super) fn appraise_claims(
     claims: &QuoteClaims,
     report_data: &[u8; REPORT_DATA_BYTES],
     policy: &TdxPolicy,

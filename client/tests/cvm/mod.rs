@@ -23,11 +23,11 @@ use talaria_wire::channel::{Assembler, Sealed, WINDOW};
 use talaria_wire::receipt::{Receipt, Reply, Statement};
 
 /// Evidence for claims.
-pub type Attest = dyn Fn(&Claims) -> Evidence + Send + Sync;
+pub(crate) type Attest = dyn Fn(&Claims) -> Evidence + Send + Sync;
 
 /// How the CVM behaves.
 #[derive(Clone)]
-pub struct Script {
+pub(crate) struct Script {
     pub claims: Claims,
     pub attest: Arc<Attest>,
     /// Of the key that answers handshakes.
@@ -70,7 +70,7 @@ fn receipt_key() -> SigningKey {
 }
 
 /// Evidence that vouches for itself.
-pub fn development(claims: &Claims) -> Evidence {
+pub(crate) fn development(claims: &Claims) -> Evidence {
     let key = p384::ecdsa::SigningKey::from_slice(&[9; 48]).unwrap();
     let message = DevelopmentAttestation::message(&claims.report_data());
     let signature: p384::ecdsa::Signature = key.sign(&message);
@@ -85,7 +85,7 @@ pub fn development(claims: &Claims) -> Evidence {
 }
 
 /// A policy that the default claims meet.
-pub fn policy() -> String {
+pub(crate) fn policy() -> String {
     format!(
         "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"shares\"]\n",
         hex::encode([3; 32]),
@@ -95,7 +95,7 @@ pub fn policy() -> String {
 
 /// What a CVM saw.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub connections: AtomicUsize,
     /// Lengths of binary messages.
     pub binary: Mutex<Vec<usize>>,
@@ -106,14 +106,14 @@ pub struct Seen {
 }
 
 /// A CVM that runs until the test ends.
-pub struct Cvm {
+pub(crate) struct Cvm {
     pub url: String,
     pub seen: Arc<Seen>,
     pub script: Arc<Mutex<Script>>,
 }
 
 impl Cvm {
-    pub async fn start(script: Script) -> Self {
+    pub(crate) async fn start(script: Script) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Seen::default());
@@ -125,12 +125,12 @@ impl Cvm {
         Self { url, seen, script }
     }
 
-    pub fn binary(&self) -> Vec<usize> {
+    pub(crate) fn binary(&self) -> Vec<usize> {
         self.seen.binary.lock().unwrap().clone()
     }
 
     /// Waits until a count is so high.
-    pub async fn until(&self, count: impl Fn(&Seen) -> &AtomicUsize, least: usize) {
+    pub(crate) async fn until(&self, count: impl Fn(&Seen) -> &AtomicUsize, least: usize) {
         for _ in 0..1000 {
             if count(&self.seen).load(Ordering::SeqCst) >= least {
                 return;
@@ -285,7 +285,10 @@ impl Connection {
 fn said(prompt: &Prompt) -> String {
     match prompt {
         Prompt::Text(text) => text.clone(),
-        Prompt::Chat(messages) => messages.last().map_or("", |m| &m.content).into(),
+        Prompt::Chat(messages) => messages
+            .last()
+            .and_then(|m| m.content.clone())
+            .unwrap_or_default(),
         Prompt::Ids(ids) => format!("{} ids", ids.len()),
     }
 }

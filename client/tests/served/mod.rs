@@ -14,24 +14,24 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::cvm::{self, Cvm, Script};
 
-pub struct Served {
+pub(crate) struct Served {
     pub cvm: Cvm,
     pub address: SocketAddr,
 }
 
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     pub head: String,
     pub body: String,
 }
 
 impl Response {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{}", self.body))
     }
 
     /// Chunks before `[DONE]`, which must come last.
-    pub fn chunks(&self) -> Vec<Value> {
+    pub(crate) fn chunks(&self) -> Vec<Value> {
         assert!(self.head.contains("text/event-stream"), "{}", self.head);
         let mut events: Vec<_> = self.body.split("\n\n").filter(|e| !e.is_empty()).collect();
         assert_eq!(events.pop(), Some("data: [DONE]"), "{}", self.body);
@@ -43,11 +43,15 @@ impl Response {
     }
 }
 
-pub async fn serve(script: Script, api_key: Option<&str>) -> Served {
+pub(crate) async fn serve(script: Script, api_key: Option<&str>) -> Served {
     serve_over(script, api_key, 1).await
 }
 
-pub async fn serve_over(script: Script, api_key: Option<&str>, connections: usize) -> Served {
+pub(crate) async fn serve_over(
+    script: Script,
+    api_key: Option<&str>,
+    connections: usize,
+) -> Served {
     let cvm = Cvm::start(script).await;
     let trust = Trust::new(Policy::from_toml(&cvm::policy()).unwrap())
         .dangerous_accept_development_evidence(true);
@@ -63,7 +67,7 @@ pub async fn serve_over(script: Script, api_key: Option<&str>, connections: usiz
 }
 
 impl Served {
-    pub async fn send(&self, head: &str, body: &[u8]) -> TcpStream {
+    pub(crate) async fn send(&self, head: &str, body: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let head = format!("{head}Connection: close\r\nContent-Length: {length}\r\n\r\n");
@@ -73,7 +77,7 @@ impl Served {
         stream
     }
 
-    pub async fn raw(&self, head: &str, body: &[u8]) -> Response {
+    pub(crate) async fn raw(&self, head: &str, body: &[u8]) -> Response {
         let mut stream = self.send(head, body).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -92,32 +96,32 @@ impl Served {
         }
     }
 
-    pub fn head(&self, method: &str, path: &str) -> String {
+    pub(crate) fn head(&self, method: &str, path: &str) -> String {
         format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address)
     }
 
-    pub async fn get(&self, path: &str) -> Response {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.raw(&self.head("GET", path), b"").await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Response {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Response {
         self.raw(&self.head("POST", path), body.to_string().as_bytes())
             .await
     }
 
-    pub async fn chat(&self, text: &str, more: Value) -> Response {
+    pub(crate) async fn chat(&self, text: &str, more: Value) -> Response {
         let messages = json!([{ "role": "user", "content": text }]);
         let body = merge(json!({ "model": "gpt-4o", "messages": messages }), more);
         self.post("/v1/chat/completions", body).await
     }
 
-    pub async fn complete(&self, prompt: Value, more: Value) -> Response {
+    pub(crate) async fn complete(&self, prompt: Value, more: Value) -> Response {
         let body = merge(json!({ "model": "m", "prompt": prompt }), more);
         self.post("/v1/completions", body).await
     }
 }
 
-pub fn merge(mut body: Value, more: Value) -> Value {
+pub(crate) fn merge(mut body: Value, more: Value) -> Value {
     let more = more.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(more);
     body

@@ -9,7 +9,7 @@ use talaria_guest::chat_template::{
 };
 use talaria_guest::testing;
 use talaria_guest::tokenizer::Tokenizer;
-use talaria_wire::channel::message::{DateTime, Message};
+use talaria_wire::channel::message::{DateTime, Message, ToolCall};
 
 use crate::Seed;
 use crate::parts::{join, parts};
@@ -97,14 +97,25 @@ fn render(files: &[(&str, &[u8])]) {
 }
 
 fn conversation() -> Vec<Message> {
-    let message = |role: &str, content: &str| Message {
-        role: role.into(),
-        content: content.into(),
+    let message = |role: &str, content: &str| Message::new(role, content);
+    let call = ToolCall {
+        id: "abcdefghi".into(),
+        name: "owl".into(),
+        arguments: r#"{"x": {"y": [1, 2.5, null, "\u1f98"]}}"#.into(),
     };
     vec![
         message("system", "Be brief."),
         message("user", "What is a \"slice\"? \u{1f989}"),
         message("assistant", "<think>\nhm\n</think>\n\nA view."),
+        Message {
+            content: None,
+            tool_calls: vec![call],
+            ..message("assistant", "")
+        },
+        Message {
+            tool_call_id: Some("abcdefghi".into()),
+            ..message("tool", "1")
+        },
         message("user", ""),
     ]
 }

@@ -2,7 +2,7 @@
 
 use talaria_wire::channel::message::{
     Event, Failure, FinishReason, Logprobs, MAX_CHAT_MESSAGES, MAX_LOGIT_BIAS, MAX_STOP_STRINGS,
-    Message, Prompt, Request, Sampling, ToPayload, TokenLogprob, Usage,
+    Message, Prompt, Request, Sampling, ToPayload, TokenLogprob, ToolCall, Usage,
 };
 
 use crate::{Seed, answer};
@@ -54,11 +54,24 @@ pub fn request(prompt: Prompt) -> Request {
 
 /// A request with everything.
 pub fn full_request() -> Request {
-    let message = |role: &str, content: &str| Message {
-        role: role.into(),
-        content: content.into(),
-    };
-    let conversation = vec![message("system", "be brief"), message("user", "hi.")];
+    let conversation = vec![
+        Message::new("system", "be brief"),
+        Message {
+            content: None,
+            name: Some("Ann".into()),
+            tool_calls: vec![ToolCall {
+                id: "a".into(),
+                name: "owl".into(),
+                arguments: r#"{"x": [1, 2.5, null]}"#.into(),
+            }],
+            ..Message::new("assistant", "")
+        },
+        Message {
+            tool_call_id: Some("a".into()),
+            ..Message::new("tool", "1")
+        },
+        Message::new("user", "hi."),
+    ];
     Request {
         now: "2026-07-26T14:30:05".parse().ok(),
         sampling: Sampling {

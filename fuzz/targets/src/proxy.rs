@@ -41,6 +41,10 @@ pub fn chat_seeds() -> Vec<Seed> {
         "messages": [
             { "role": "developer", "content": "be brief" },
             { "role": "user", "content": [{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }] },
+            { "role": "assistant", "content": null, "tool_calls": [
+                { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+            ] },
+            { "role": "tool", "tool_call_id": "a", "name": "f", "content": "1" },
             { "role": "assistant", "content": "c", "tool_calls": [] },
         ],
         "temperature": 0.7, "top_p": 0.9, "top_k": -1, "min_p": 0.1, "repetition_penalty": 1.1,

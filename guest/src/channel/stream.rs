@@ -11,7 +11,7 @@ use super::notary::{Draft, Notary};
 use crate::engine::StepError;
 
 /// A reply under way.
-pub struct Stream {
+pub(super) struct Stream {
     /// None once it is over.
     session: Option<u32>,
     /// Events that may be sent before the client has taken more.
@@ -34,13 +34,13 @@ impl Default for Stream {
 }
 
 impl Stream {
-    pub fn begin(&mut self, session: u32, draft: Option<Draft>) {
+    pub(super) fn begin(&mut self, session: u32, draft: Option<Draft>) {
         self.session = Some(session);
         self.draft = draft;
     }
 
     /// What a step brought; the last event gets its receipt.
-    pub fn push(&mut self, mut event: Event, notary: &Notary) {
+    pub(super) fn push(&mut self, mut event: Event, notary: &Notary) {
         match &mut event {
             Event::Token { id, text, .. } => {
                 let draft = self.draft.iter_mut();
@@ -64,41 +64,41 @@ impl Stream {
     }
 
     /// There is no reply, or no more of it.
-    pub fn fail(&mut self, failed: Event) {
+    pub(super) fn fail(&mut self, failed: Event) {
         self.session = None;
         self.draft = None;
         self.events.push_back(Zeroizing::new(failed));
     }
 
-    pub fn session(&self) -> Option<u32> {
+    pub(super) fn session(&self) -> Option<u32> {
         self.session
     }
 
     /// Whether the session has to wait: a client that takes nothing gets at most this far ahead.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.events.len() >= WINDOW as usize
     }
 
     /// `None`: more than the client can have taken.
-    pub fn credit(&mut self, events: u32) -> Option<()> {
+    pub(super) fn credit(&mut self, events: u32) -> Option<()> {
         let credit = self.credit.checked_add(events);
         self.credit = credit.filter(|credit| *credit <= WINDOW)?;
         Some(())
     }
 
-    pub fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self) -> bool {
         self.credit > 0 && !self.events.is_empty()
     }
 
     /// The next event, if it may be sent.
-    pub fn take(&mut self) -> Option<Zeroizing<Event>> {
+    pub(super) fn take(&mut self) -> Option<Zeroizing<Event>> {
         self.credit = self.credit.checked_sub(1)?;
         self.events.pop_front()
     }
 }
 
 /// What ends the streams of all sessions when a step failed.
-pub fn failed(error: &StepError) -> Event {
+pub(super) fn failed(error: &StepError) -> Event {
     Event::Failed {
         failure: match error {
             StepError::Integrity => Failure::Integrity,

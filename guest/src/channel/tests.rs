@@ -598,12 +598,7 @@ fn with_receipt(request: Request) -> Request {
 
 #[test]
 fn receipts_say_what_was_asked_and_answered() {
-    let chat = || {
-        Prompt::Chat(vec![message::Message {
-            role: "user".into(),
-            content: "say it, please!".into(),
-        }])
-    };
+    let chat = || Prompt::Chat(vec![message::Message::new("user", "say it, please!")]);
     let asked: [fn() -> Request; 3] = [
         || request(&[3, 1], 9),
         || Request {

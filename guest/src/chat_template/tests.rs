@@ -16,10 +16,7 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 fn message(role: &str, content: &str) -> Message {
-    Message {
-        role: role.into(),
-        content: content.into(),
-    }
+    Message::new(role, content)
 }
 
 fn hi() -> Vec<Message> {
@@ -88,6 +85,128 @@ fn renders_as_jinja2_set_up_by_transformers() {
         wrong.len(),
         wrong.join("\n\n")
     );
+}
+
+/// A message as a client has it, from one as Python has it.
+fn from_python(message: &serde_json::Value) -> Message {
+    let text = |key: &str| Some(message.get(key)?.as_str()?.to_owned());
+    let call = |call: &serde_json::Value| ToolCall {
+        id: call["id"].as_str().unwrap().into(),
+        name: call["function"]["name"].as_str().unwrap().into(),
+        arguments: call["function"]["arguments"].to_string(),
+    };
+    let calls = message.get("tool_calls").and_then(|calls| calls.as_array());
+    Message {
+        role: text("role").unwrap(),
+        content: text("content"),
+        name: text("name"),
+        tool_calls: calls.into_iter().flatten().map(call).collect(),
+        tool_call_id: text("tool_call_id"),
+    }
+}
+
+/// `content: null` beside `tool_calls`, as every client of tools sends it back.
+#[test]
+fn calls_and_their_results_are_rendered_as_by_transformers() {
+    let folder = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/chat_template/tests"
+    ));
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let reference: Reference = serde_json::from_str(&read("reference.json")).unwrap();
+    let with_calls = reference.cases.iter().filter_map(|case| {
+        let messages = case.variables["messages"].as_array()?;
+        let calls = messages.iter().any(|m| m.get("tool_calls").is_some());
+        let generate = case.variables["add_generation_prompt"].as_bool()?;
+        (calls && case.variables["tools"].is_null()).then_some((case, messages, generate))
+    });
+    let (mut rendered, mut silent) = (0, 0);
+    for (case, messages, generate) in with_calls {
+        let config = reference.tokens.to_string();
+        let files = files(&[
+            (TEMPLATE_FILE, &read(&case.template)),
+            (CONFIG_FILE, &config),
+        ]);
+        let template = ChatTemplate::from_files(&files).unwrap().unwrap();
+        let mut messages: Vec<Message> = messages.iter().map(from_python).collect();
+        let text = template.render(&messages, generate, None);
+        match (&case.expected, &case.fails) {
+            (Some(expected), _) => assert_eq!(text.as_ref(), Ok(expected), "{}", case.template),
+            (None, Some(said)) => {
+                let message = said.clone();
+                assert_eq!(text, Err(ChatTemplateError::Refused { message }));
+            }
+            // None fails in Python: an empty text is what the template gets.
+            (None, None) => {
+                let said = |m: &mut Message| _ = m.content.get_or_insert_default();
+                messages.iter_mut().for_each(said);
+                let with_text = template.render(&messages, generate, None);
+                assert_eq!(text, with_text, "{}", case.template);
+                silent += 1;
+            }
+        }
+        rendered += usize::from(text.is_ok());
+    }
+    assert_eq!((rendered, silent), (14, 3));
+}
+
+#[test]
+fn what_a_template_finds_in_a_message() {
+    let keys = template("{% for m in messages %}{{ m.items() | list | tojson }}\n{% endfor %}");
+    let call = |arguments: &str| ToolCall {
+        id: "a".into(),
+        name: "f".into(),
+        arguments: arguments.into(),
+    };
+    let said = message("user", "hi");
+    let called = Message {
+        content: None,
+        tool_calls: vec![
+            call(r#" {"z": 1.0, "b": [null, "é"]}"#),
+            call("[1]"),
+            call("{"),
+        ],
+        ..message("assistant", "")
+    };
+    let answered = Message {
+        name: Some("f".into()),
+        tool_call_id: Some("a".into()),
+        ..message("tool", "1")
+    };
+    let function = |arguments: &str| {
+        let function = format!(r#"{{"name": "f", "arguments": {arguments}}}"#);
+        format!(r#"{{"id": "a", "type": "function", "function": {function}}}"#)
+    };
+    let calls = [r#"{"z": 1.0, "b": [null, "é"]}"#, r#""[1]""#, r#""{""#].map(function);
+    let expected = [
+        r#"[["role", "user"], ["content", "hi"]]"#.into(),
+        format!(
+            r#"[["role", "assistant"], ["content", null], ["tool_calls", [{}]]]"#,
+            calls.join(", ")
+        ),
+        r#"[["role", "tool"], ["content", "1"], ["name", "f"], ["tool_call_id", "a"]]"#.into(),
+        String::new(),
+    ];
+    let rendered = keys.render(&[said, called, answered], false, None).unwrap();
+    assert_eq!(rendered, expected.join("\n"));
+}
+
+/// A template that adds the content to a text without a look (SmolLM2's, and all of that kind).
+#[test]
+fn a_template_that_cannot_take_none_gets_an_empty_text() {
+    let plain =
+        template("{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] }}{% endfor %}");
+    let silent = Message {
+        content: None,
+        ..message("assistant", "")
+    };
+    let conversation = [message("user", "hi"), silent.clone()];
+    assert_eq!(
+        plain.render(&conversation, false, None).unwrap(),
+        "<user>hi<assistant>"
+    );
+    let looks = template("{{ 'calls' if messages[0].content is none else 'text' }}");
+    assert_eq!(looks.render(&[silent], false, None).unwrap(), "calls");
 }
 
 #[test]

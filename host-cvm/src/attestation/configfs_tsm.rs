@@ -17,12 +17,12 @@ use talaria_evidence::{
 use super::{AttestationError, Endorsements};
 
 /// Where the kernel has it.
-pub const ROOT: &str = "/sys/kernel/config/tsm/report";
+pub(super) const ROOT: &str = "/sys/kernel/config/tsm/report";
 
 /// A report for what others wrote is asked for again so often.
 const ATTEMPTS: usize = 5;
 
-pub struct ConfigfsTsm {
+pub(super) struct ConfigfsTsm {
     root: PathBuf,
     endorsements: Endorsements,
     /// The same for every report of a boot, and slow to get on some platforms.
@@ -31,7 +31,7 @@ pub struct ConfigfsTsm {
 }
 
 /// Whether requests can be made in `root`: none can without a provider, though the folder may be there.
-pub fn probe(root: &Path) -> Result<(), AttestationError> {
+pub(super) fn probe(root: &Path) -> Result<(), AttestationError> {
     if !root.is_dir() {
         return Err(AttestationError::NoConfigfsTsm(root.into()));
     }
@@ -48,7 +48,7 @@ struct Answer {
 }
 
 impl ConfigfsTsm {
-    pub fn new(root: PathBuf, endorsements: Endorsements) -> Self {
+    pub(super) fn new(root: PathBuf, endorsements: Endorsements) -> Self {
         Self {
             root,
             endorsements,
@@ -57,7 +57,7 @@ impl ConfigfsTsm {
         }
     }
 
-    pub fn attest(&self, report_data: &[u8; 64]) -> Result<Attestation, AttestationError> {
+    pub(super) fn attest(&self, report_data: &[u8; 64]) -> Result<Attestation, AttestationError> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let name = format!("talaria-{}-{number}", std::process::id());
         let request = Directory::create(self.root.join(name))?;

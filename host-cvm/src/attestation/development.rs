@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 
 use super::AttestationError;
 
-pub struct Development {
+pub(super) struct Development {
     key: SigningKey,
 }
 
 impl Development {
-    pub fn new() -> Result<Self, AttestationError> {
+    pub(super) fn new() -> Result<Self, AttestationError> {
         // A scalar below the group's order, which all but one in 2^190 strings are.
         loop {
             let mut secret = Zeroizing::new([0; 48]);
@@ -25,7 +25,7 @@ impl Development {
         }
     }
 
-    pub fn attest(&self, report_data: &[u8; 64]) -> Attestation {
+    pub(super) fn attest(&self, report_data: &[u8; 64]) -> Attestation {
         let message = DevelopmentAttestation::message(report_data);
         let signature: Signature = self.key.sign(&message);
         let public = VerifyingKey::from(&self.key).to_sec1_point(true);

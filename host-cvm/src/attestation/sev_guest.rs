@@ -7,10 +7,10 @@ use talaria_evidence::Attestation;
 
 use super::{AttestationError, Endorsements};
 
-pub const DEVICE: &str = "/dev/sev-guest";
+pub(super) const DEVICE: &str = "/dev/sev-guest";
 
 #[cfg(target_os = "linux")]
-pub fn attest(
+pub(super) fn attest(
     report_data: &[u8; 64],
     endorsements: &Endorsements,
 ) -> Result<Attestation, AttestationError> {

@@ -25,7 +25,7 @@ pub(crate) struct Crew {
 
 impl Crew {
     /// An empty crew, and what its instances are to be made with.
-    pub fn assemble(
+    pub(super) fn assemble(
         payload: &Payload,
         config: &CvmConfig,
         hosts: Arc<[HostAddress]>,
@@ -58,7 +58,7 @@ impl Crew {
     }
 
     /// Totals of all engines, set-up included.
-    pub fn counters(&self) -> Counters {
+    pub(super) fn counters(&self) -> Counters {
         self.engines
             .iter()
             .map(|engine| engine.counters().read())
@@ -66,12 +66,12 @@ impl Crew {
     }
 
     /// Whether a host lied.
-    pub fn is_quarantined(&self) -> bool {
+    pub(super) fn is_quarantined(&self) -> bool {
         self.quarantined.load(Ordering::SeqCst)
     }
 
     /// Tells all to stop and waits until they have.
-    pub async fn dismiss(mut self) {
+    pub(super) async fn dismiss(mut self) {
         self.stop();
         let engines = std::mem::take(&mut self.engines)
             .into_iter()

@@ -97,7 +97,10 @@ pub(crate) struct Served {
 
 impl Served {
     /// Asks every host; their manifests must be the same, byte for byte.
-    pub async fn fetch(hosts: &[HostAddress], deadlines: Deadlines) -> Result<Self, CvmError> {
+    pub(super) async fn fetch(
+        hosts: &[HostAddress],
+        deadlines: Deadlines,
+    ) -> Result<Self, CvmError> {
         let fetches = hosts.iter().map(|host| fetch::manifest(host, deadlines));
         let manifests = try_join_all(fetches).await?;
         let mut pairs = hosts.iter().zip(manifests);

@@ -42,7 +42,7 @@ pub(crate) struct HostAddress {
 
 impl HostAddress {
     /// Parses `http://host:port`, `noise://key@host:port` or `unix:/path`; otherwise says what is expected.
-    pub fn parse(index: usize, url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(index: usize, url: &str) -> Result<Self, String> {
         let advice = || {
             format!(
                 "GPU host `{url}`: expected http://HOST:PORT, unix:/PATH, or noise://KEY@HOST:PORT as \
@@ -79,7 +79,7 @@ impl HostAddress {
     }
 
     /// Whether a network could read what is sent: not if it is encrypted, and not within this machine.
-    pub fn is_exposed(&self) -> bool {
+    pub(crate) fn is_exposed(&self) -> bool {
         let host = self.endpoint.uri().host().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
         let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
@@ -96,7 +96,7 @@ impl HostAddress {
     }
 
     /// Connects, trying again with growing pauses until `until`.
-    pub async fn connect(&self, until: Instant) -> Result<Channel, LinkError> {
+    pub(crate) async fn connect(&self, until: Instant) -> Result<Channel, LinkError> {
         let mut pause = FIRST_PAUSE;
         let mut reason = "no answer".to_owned();
         loop {
@@ -114,7 +114,7 @@ impl HostAddress {
         }
     }
 
-    pub fn unreachable(&self, reason: &str) -> LinkError {
+    pub(crate) fn unreachable(&self, reason: &str) -> LinkError {
         let message = format!(
             "{} cannot be reached ({reason}): is `talaria-gpu serve` running there?",
             self.url
@@ -122,7 +122,7 @@ impl HostAddress {
         self.error(LinkFailure::Unreachable, message)
     }
 
-    pub fn timeout(&self, what: &str, after: Duration) -> LinkError {
+    pub(crate) fn timeout(&self, what: &str, after: Duration) -> LinkError {
         let message = format!(
             "{} did not answer {what} within {:.1} s: is it overloaded, or its device stuck?",
             self.url,
@@ -131,7 +131,7 @@ impl HostAddress {
         self.error(LinkFailure::Timeout, message)
     }
 
-    pub fn malformed(&self, reason: &str) -> LinkError {
+    pub(crate) fn malformed(&self, reason: &str) -> LinkError {
         let message = format!(
             "{} answered with something that is no answer ({reason}): is it a talaria-gpu of this release?",
             self.url
@@ -139,7 +139,7 @@ impl HostAddress {
         self.error(LinkFailure::Malformed, message)
     }
 
-    pub fn refused(&self, reason: &str) -> LinkError {
+    pub(crate) fn refused(&self, reason: &str) -> LinkError {
         self.error(
             LinkFailure::Refused,
             format!("{} refused: {reason}", self.url),
@@ -147,7 +147,7 @@ impl HostAddress {
     }
 
     /// What a status of gRPC means.
-    pub fn failed(&self, status: &Status) -> LinkError {
+    pub(crate) fn failed(&self, status: &Status) -> LinkError {
         let reason = reason(status);
         match status.code() {
             _ if status.source().is_some() => self.unreachable(&reason),

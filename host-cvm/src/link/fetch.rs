@@ -43,7 +43,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    pub async fn open(
+    pub(crate) async fn open(
         host: &HostAddress,
         deadlines: Deadlines,
         total: u64,
@@ -61,7 +61,7 @@ impl Weights {
     }
 
     /// Next bytes; none once all are there.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
         let chunk = self.chunks.next().await?;
         self.received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
         let complete = match chunk {

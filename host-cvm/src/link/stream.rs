@@ -73,7 +73,11 @@ impl From<LinkError> for Setback {
 }
 
 impl Link {
-    pub fn new(host: HostAddress, deadlines: Deadlines, counters: Arc<InstanceCounters>) -> Self {
+    pub(super) fn new(
+        host: HostAddress,
+        deadlines: Deadlines,
+        counters: Arc<InstanceCounters>,
+    ) -> Self {
         Self {
             host,
             deadlines,
@@ -85,7 +89,7 @@ impl Link {
 
     /// Sends, waits, and checks the length of what came. After any failure but a refusal the stream
     /// is made anew by the next call.
-    pub async fn call(&mut self, job: Job) -> Result<Product, LinkError> {
+    pub(super) async fn call(&mut self, job: Job) -> Result<Product, LinkError> {
         self.last_id += 1;
         let request = ProjectRequest {
             id: self.last_id,

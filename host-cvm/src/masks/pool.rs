@@ -34,7 +34,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// Zeros, to be filled.
-    pub fn new(parameters: &Parameters, shape: MatrixShape) -> Self {
+    pub(crate) fn new(parameters: &Parameters, shape: MatrixShape) -> Self {
         let rows = parameters.degree;
         Self {
             shape,
@@ -46,12 +46,12 @@ impl Batch {
     }
 
     /// Takes the masks of a block of features, [prime][row][lane]. False if they are of another shape.
-    pub fn set_masks(&mut self, block: usize, lanes: &[u32]) -> bool {
+    pub(crate) fn set_masks(&mut self, block: usize, lanes: &[u32]) -> bool {
         scatter(&mut self.masks, self.rows, self.shape.k, block, lanes)
     }
 
     /// Takes the corrections of a block of outputs likewise.
-    pub fn set_corrections(&mut self, block: usize, lanes: &[u32]) -> bool {
+    pub(crate) fn set_corrections(&mut self, block: usize, lanes: &[u32]) -> bool {
         let columns = corrections(self.shape);
         scatter(&mut self.corrections, self.rows, columns, block, lanes)
     }
@@ -147,7 +147,7 @@ pub(crate) struct Drawn {
 
 impl Pools {
     /// Empty pools of batches of `rows` rows.
-    pub fn new(shapes: Arc<[MatrixShape]>, rows: usize) -> Self {
+    pub(crate) fn new(shapes: Arc<[MatrixShape]>, rows: usize) -> Self {
         let pools = shapes.iter().map(|_| Pool::default()).collect();
         Self {
             shapes,
@@ -159,17 +159,22 @@ impl Pools {
     }
 
     /// The shapes of all projections.
-    pub fn shapes(&self) -> &Arc<[MatrixShape]> {
+    pub(crate) fn shapes(&self) -> &Arc<[MatrixShape]> {
         &self.shapes
     }
 
     /// The shape of a projection.
-    pub fn shape(&self, projection: usize) -> MatrixShape {
+    pub(crate) fn shape(&self, projection: usize) -> MatrixShape {
         self.shapes[projection]
     }
 
     /// Takes at least one and up to `rows` masks, oldest first; waits for the first up to `patience`.
-    pub fn draw(&self, projection: u32, rows: u32, patience: Duration) -> Result<Drawn, String> {
+    pub(crate) fn draw(
+        &self,
+        projection: u32,
+        rows: u32,
+        patience: Duration,
+    ) -> Result<Drawn, String> {
         let started = Instant::now();
         let mut state = self.state();
         loop {
@@ -198,7 +203,7 @@ impl Pools {
     }
 
     /// The projection that lacks masks most; waits while none does. None once all is over.
-    pub fn order(&self) -> Option<usize> {
+    pub(crate) fn order(&self) -> Option<usize> {
         let mut state = self.state();
         while state.ended.is_none() {
             if let Some(projection) = self.next_order(&mut state.pools) {
@@ -211,7 +216,7 @@ impl Pools {
     }
 
     /// Takes what was ordered.
-    pub fn deliver(&self, projection: usize, batch: Batch) {
+    pub(crate) fn deliver(&self, projection: usize, batch: Batch) {
         let mut state = self.state();
         let pool = &mut state.pools[projection];
         pool.ordered -= 1;
@@ -220,7 +225,7 @@ impl Pools {
     }
 
     /// Waits until no batch is lacking or being made. The reason if masks ended.
-    pub fn wait_until_full(&self) -> Result<(), String> {
+    pub(crate) fn wait_until_full(&self) -> Result<(), String> {
         let mut state = self.state();
         loop {
             if let Some(ended) = &state.ended {
@@ -236,12 +241,12 @@ impl Pools {
     }
 
     /// Whether nothing is to be minted any more.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.state().ended.is_some()
     }
 
     /// Ends all waiting: no mask will come any more.
-    pub fn end(&self, reason: &str) {
+    pub(crate) fn end(&self, reason: &str) {
         let mut state = self.state();
         state.ended.get_or_insert_with(|| reason.to_owned());
         state.pools.iter_mut().for_each(|pool| pool.batches.clear());

@@ -51,22 +51,22 @@ pub enum PublicRowsFrom {
 }
 
 impl PublicMatrices {
-    pub fn parameters(&self) -> &'static Parameters {
+    pub(crate) fn parameters(&self) -> &'static Parameters {
         self.parameters
     }
 
     /// Of at least as many features as any projection has.
-    pub fn a(&self) -> &PublicPolynomials {
+    pub(crate) fn a(&self) -> &PublicPolynomials {
         &self.a
     }
 
-    pub fn r_pub(&self, projection: usize) -> &PublicPolynomials {
+    pub(crate) fn r_pub(&self, projection: usize) -> &PublicPolynomials {
         &self.r_pub[projection]
     }
 
     /// Expands A and obtains R_pub: from the cache in `dir` if all of it is there and right, else from the host
     /// that `engine` is linked to, and then into the cache.
-    pub async fn obtain(
+    pub(crate) async fn obtain(
         engine: &EngineHandle,
         source: Source,
         dir: Option<&Path>,

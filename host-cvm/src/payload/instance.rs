@@ -36,7 +36,10 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub fn new(blueprint: &Blueprint, counters: Arc<InstanceCounters>) -> Result<Self, CvmError> {
+    pub(crate) fn new(
+        blueprint: &Blueprint,
+        counters: Arc<InstanceCounters>,
+    ) -> Result<Self, CvmError> {
         let links = Links::new(blueprint.links.clone(), &counters);
         let state = GuestState {
             links: links.map_err(|e| CvmError::Internal(format!("no runtime: {e}")))?,
@@ -61,26 +64,30 @@ impl Instance {
     }
 
     /// Whether a call trapped: nothing can be called any more.
-    pub fn trapped(&self) -> bool {
+    pub(crate) fn trapped(&self) -> bool {
         self.trapped
     }
 
     /// Time that the last call computed.
-    pub fn computed(&self) -> Duration {
+    pub(crate) fn computed(&self) -> Duration {
         self.store.data().clock.computed()
     }
 
     /// A host lied: sends nothing any more, from any instance.
-    pub fn quarantine(&self) {
+    pub(crate) fn quarantine(&self) {
         self.store.data().links.quarantine();
     }
 
     /// Waits while the sockets are looked after.
-    pub fn idle<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn idle<F: Future>(&self, future: F) -> F::Output {
         self.store.data().links.idle(future)
     }
 
-    pub fn begin(&mut self, manifest: &[u8], options: &setup::Options) -> Result<(), CvmError> {
+    pub(crate) fn begin(
+        &mut self,
+        manifest: &[u8],
+        options: &setup::Options,
+    ) -> Result<(), CvmError> {
         self.call_setup("setup.begin", |exports, store| {
             exports
                 .talaria_payload_setup()
@@ -88,26 +95,26 @@ impl Instance {
         })
     }
 
-    pub fn ingest(&mut self, planes: &[u8]) -> Result<(), CvmError> {
+    pub(crate) fn ingest(&mut self, planes: &[u8]) -> Result<(), CvmError> {
         self.call_setup("setup.ingest", |exports, store| {
             exports.talaria_payload_setup().call_ingest(store, planes)
         })
     }
 
-    pub fn finish(&mut self) -> Result<setup::Summary, CvmError> {
+    pub(crate) fn finish(&mut self) -> Result<setup::Summary, CvmError> {
         self.call_setup("setup.finish", |exports, store| {
             exports.talaria_payload_setup().call_finish(store)
         })
     }
 
-    pub fn snapshot(&mut self) -> Result<Zeroizing<Vec<u8>>, CvmError> {
+    pub(crate) fn snapshot(&mut self) -> Result<Zeroizing<Vec<u8>>, CvmError> {
         let snapshot = self.call_setup("setup.snapshot", |exports, store| {
             exports.talaria_payload_setup().call_snapshot(store)
         });
         snapshot.map(Zeroizing::new)
     }
 
-    pub fn restore(&mut self, snapshot: &[u8]) -> Result<setup::Summary, CvmError> {
+    pub(crate) fn restore(&mut self, snapshot: &[u8]) -> Result<setup::Summary, CvmError> {
         self.call_setup("setup.restore", |exports, store| {
             exports
                 .talaria_payload_setup()
@@ -115,7 +122,7 @@ impl Instance {
         })
     }
 
-    pub fn open(&mut self, request: &Request) -> Result<engine::Opened, CvmError> {
+    pub(crate) fn open(&mut self, request: &Request) -> Result<engine::Opened, CvmError> {
         let checked = request.check();
         checked.map_err(|e| CvmError::Request(e.to_string()))?;
         let bytes = request.to_bytes();
@@ -125,14 +132,14 @@ impl Instance {
         opened?.map_err(CvmError::Request)
     }
 
-    pub fn close(&mut self, session: u32) -> Result<(), CvmError> {
+    pub(crate) fn close(&mut self, session: u32) -> Result<(), CvmError> {
         self.call("engine.close", 1, |exports, store| {
             exports.talaria_payload_engine().call_close(store, session)
         })
     }
 
     /// One step; its events, each with its session.
-    pub fn step(&mut self) -> Result<Vec<(u32, Event)>, CvmError> {
+    pub(crate) fn step(&mut self) -> Result<Vec<(u32, Event)>, CvmError> {
         let stepped = self.call("engine.step", 1, |exports, store| {
             exports.talaria_payload_engine().call_step(store)
         });
@@ -146,14 +153,14 @@ impl Instance {
     }
 
     /// What the payload counted: projections, rows, checks.
-    pub fn count(&mut self) -> Result<[u64; 3], CvmError> {
+    pub(crate) fn count(&mut self) -> Result<[u64; 3], CvmError> {
         let counted = self.call("engine.count", 1, |exports, store| {
             exports.talaria_payload_engine().call_count(store)
         })?;
         Ok([counted.projections, counted.rows, counted.checks])
     }
 
-    pub fn begin_rehearsal(
+    pub(crate) fn begin_rehearsal(
         &mut self,
         masking: setup::Masking,
         remo_rank: f32,
@@ -168,7 +175,7 @@ impl Instance {
     }
 
     /// How long the part took.
-    pub fn rehearse(&mut self, part: rehearsal::Part) -> Result<Duration, CvmError> {
+    pub(crate) fn rehearse(&mut self, part: rehearsal::Part) -> Result<Duration, CvmError> {
         let rehearsed = self.call("rehearsal.run", 1, |exports, store| {
             exports.talaria_payload_rehearsal().call_run(store, part)
         });
@@ -176,7 +183,7 @@ impl Instance {
         Ok(self.computed())
     }
 
-    pub fn begin_attention(
+    pub(crate) fn begin_attention(
         &mut self,
         heads: rehearsal::Heads,
         context: u32,
@@ -194,7 +201,7 @@ impl Instance {
     }
 
     /// How long it took, and the digest of the result.
-    pub fn attend(&mut self) -> Result<(Duration, u64), CvmError> {
+    pub(crate) fn attend(&mut self) -> Result<(Duration, u64), CvmError> {
         let attended = self.call("rehearsal.attend", 1, |exports, store| {
             exports.talaria_payload_rehearsal().call_attend(store)
         });
@@ -202,7 +209,7 @@ impl Instance {
         Ok((self.computed(), digest))
     }
 
-    pub fn arm_glimpse(&mut self, elements: u32) -> Result<(), CvmError> {
+    pub(crate) fn arm_glimpse(&mut self, elements: u32) -> Result<(), CvmError> {
         self.call("engine.arm-glimpse", 1, |exports, store| {
             exports
                 .talaria_payload_engine()
@@ -210,13 +217,13 @@ impl Instance {
         })
     }
 
-    pub fn take_glimpse(&mut self) -> Result<Option<engine::Glimpse>, CvmError> {
+    pub(crate) fn take_glimpse(&mut self) -> Result<Option<engine::Glimpse>, CvmError> {
         self.call("engine.take-glimpse", 1, |exports, store| {
             exports.talaria_payload_engine().call_take_glimpse(store)
         })
     }
 
-    pub fn fetch_public_rows(
+    pub(crate) fn fetch_public_rows(
         &mut self,
         projection: usize,
         first: usize,
@@ -232,7 +239,7 @@ impl Instance {
         })
     }
 
-    pub fn check_public_rows(
+    pub(crate) fn check_public_rows(
         &mut self,
         projection: usize,
         first: usize,
@@ -244,7 +251,11 @@ impl Instance {
         })
     }
 
-    pub fn begin_batch(&mut self, parameters: &str, shape: MatrixShape) -> Result<(), CvmError> {
+    pub(crate) fn begin_batch(
+        &mut self,
+        parameters: &str,
+        shape: MatrixShape,
+    ) -> Result<(), CvmError> {
         let begun = self.call("minting.begin", 1, |exports, store| {
             exports.talaria_payload_minting().call_begin(
                 store,
@@ -256,14 +267,14 @@ impl Instance {
         begun?.map_err(CvmError::Internal)
     }
 
-    pub fn mint_masks(&mut self, block: &[i32]) -> Result<Lanes, CvmError> {
+    pub(crate) fn mint_masks(&mut self, block: &[i32]) -> Result<Lanes, CvmError> {
         let minted = self.call("minting.masks", 1, |exports, store| {
             exports.talaria_payload_minting().call_masks(store, block)
         });
         minted?.map(Lanes::new).map_err(CvmError::Internal)
     }
 
-    pub fn mint_corrections(&mut self, block: &[i32]) -> Result<Lanes, CvmError> {
+    pub(crate) fn mint_corrections(&mut self, block: &[i32]) -> Result<Lanes, CvmError> {
         let minted = self.call("minting.corrections", 1, |exports, store| {
             exports
                 .talaria_payload_minting()

@@ -56,7 +56,7 @@ pub(super) struct Run {
 
 impl Report {
     /// A report without runs.
-    pub fn new(
+    pub(super) fn new(
         model: String,
         machines: &Machines,
         args: &BenchArgs,
@@ -80,7 +80,7 @@ impl Report {
     }
 
     /// Adds a run; its costs relate to the plaintext run with as many sessions.
-    pub fn add(&mut self, masking: Masking, sessions: usize, measured: Measured) {
+    pub(super) fn add(&mut self, masking: Masking, sessions: usize, measured: Measured) {
         let Rates { prefill, decode } = measured.rates;
         let plain = Masking::DangerousPlaintext.name();
         let base = self
@@ -100,7 +100,7 @@ impl Report {
     }
 
     /// Writes tables or JSON to standard output.
-    pub fn print(&self, json: bool) -> Result<(), LocalError> {
+    pub(super) fn print(&self, json: bool) -> Result<(), LocalError> {
         if json {
             output::print_json(self)
         } else {

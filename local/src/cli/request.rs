@@ -54,10 +54,7 @@ impl RequestArgs {
             return Prompt::Text(text.clone());
         }
         let message = |role: &str, content: &Option<String>| {
-            content.clone().map(|content| Message {
-                role: role.into(),
-                content,
-            })
+            content.clone().map(|content| Message::new(role, content))
         };
         let messages = [message("system", &self.system), message("user", &self.chat)];
         Prompt::Chat(messages.into_iter().flatten().collect())

@@ -9,7 +9,7 @@ use talaria_host_gpu::scheduler::rows::ClaimBody;
 use talaria_wire::manifest::Manifest;
 
 /// Notes the first residues modulo p1 of the first row of every request.
-pub struct Witness {
+pub(super) struct Witness {
     elements: usize,
     /// Inputs of each projection.
     widths: Vec<usize>,
@@ -18,7 +18,7 @@ pub struct Witness {
 
 impl Witness {
     /// A witness beside a host of this model that notes `elements` residues.
-    pub fn new(manifest: &Manifest, elements: usize) -> Self {
+    pub(super) fn new(manifest: &Manifest, elements: usize) -> Self {
         let widths = manifest.projections.iter().map(|p| p.k as usize).collect();
         Self {
             elements,
@@ -28,7 +28,7 @@ impl Witness {
     }
 
     /// Whether the host received a row that begins with these residues.
-    pub fn saw(&self, head: &[u32]) -> bool {
+    pub(super) fn saw(&self, head: &[u32]) -> bool {
         let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         heads.iter().any(|seen| seen == head)
     }

@@ -40,7 +40,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub fn of(surveyed: Vec<Surveyed>, format: WeightFormat) -> Self {
+    pub(super) fn of(surveyed: Vec<Surveyed>, format: WeightFormat) -> Self {
         let mut roles: Vec<Matrices> = Vec::new();
         for matrix in surveyed {
             let bits = match matrix.place.role {
@@ -119,7 +119,7 @@ pub(super) struct Estimate {
 
 impl Scheme {
     /// Every scheme, safest first.
-    pub fn all() -> impl Iterator<Item = Scheme> {
+    pub(super) fn all() -> impl Iterator<Item = Scheme> {
         let plain = [Masking::Remo, Masking::DangerousPlaintext].map(Scheme::Plain);
         std::iter::once(Scheme::Plain(Masking::Shares))
             .chain(
@@ -140,7 +140,7 @@ impl Scheme {
 
     /// # Errors
     /// If the payload fails.
-    pub fn estimate(
+    pub(super) fn estimate(
         self,
         model: &Model,
         rehearsal: &mut Rehearsal,

@@ -20,7 +20,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub fn new(args: &EstimateArgs, model: &Model, schemes: Vec<Estimate>) -> Self {
+    pub(super) fn new(args: &EstimateArgs, model: &Model, schemes: Vec<Estimate>) -> Self {
         Self {
             model: args.checkpoint.model.display().to_string(),
             weights: args.checkpoint.weights.name(),
@@ -30,7 +30,7 @@ impl Report {
         }
     }
 
-    pub fn print(&self, json: bool) -> Result<(), LocalError> {
+    pub(super) fn print(&self, json: bool) -> Result<(), LocalError> {
         if json {
             return output::print_json(self);
         }

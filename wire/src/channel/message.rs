@@ -20,8 +20,8 @@ use super::ChannelError;
 pub use date_time::{DateTime, NoDateTime};
 pub use event::{Event, Failure, FinishReason, Logprobs, TokenLogprob, Usage};
 pub use request::{
-    MAX_CHAT_MESSAGES, MAX_LOGIT_BIAS, MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Message, Prompt,
-    Request, Sampling, TooMany, VERSION,
+    MAX_CHAT_MESSAGES, MAX_LOGIT_BIAS, MAX_STOP_STRINGS, MAX_TOOL_CALLS, MAX_TOP_LOGPROBS, Message,
+    Prompt, Request, Sampling, TooMany, ToolCall, VERSION,
 };
 
 /// From client to payload.

@@ -357,15 +357,27 @@ fn request(prompt: Prompt) -> Request {
     }
 }
 
+fn call(text: &str) -> ToolCall {
+    ToolCall {
+        id: text.into(),
+        name: text.into(),
+        arguments: text.into(),
+    }
+}
+
 #[test]
 fn messages_decode_to_what_was_encoded() {
-    let said = |content: &str| Message {
-        role: "user".into(),
-        content: content.into(),
+    let said = |content: &str| Message::new("user", content);
+    let called = Message {
+        content: None,
+        name: Some("Ann".into()),
+        tool_calls: vec![call("a"), call("")],
+        tool_call_id: Some("a".into()),
+        ..said("")
     };
     for prompt in [
         Prompt::Text("Once".into()),
-        Prompt::Chat(vec![said("a"), said("")]),
+        Prompt::Chat(vec![said("a"), said(""), called]),
         Prompt::Ids(vec![0, 1, u32::MAX]),
     ] {
         let message = ToPayload::Request(request(prompt));
@@ -434,18 +446,19 @@ fn messages_decode_to_what_was_encoded() {
 /// Two bytes would make 48 otherwise.
 #[test]
 fn short_encodings_do_not_become_large_values() {
-    let with = |messages: usize, stops: usize| {
-        let empty = || Message {
-            role: String::new(),
-            content: String::new(),
-        };
-        let mut request = request(Prompt::Chat((0..messages).map(|_| empty()).collect()));
+    let with = |messages: usize, calls: usize, stops: usize| {
+        let mut messages = vec![Message::new("", ""); messages];
+        if let Some(last) = messages.last_mut() {
+            last.tool_calls = vec![call(""); calls];
+        }
+        let mut request = request(Prompt::Chat(messages));
         request.stop = vec![String::new(); stops];
         ToPayload::from_bytes(&ToPayload::Request(request).to_bytes()).is_ok()
     };
-    assert!(with(MAX_CHAT_MESSAGES, MAX_STOP_STRINGS));
-    assert!(!with(MAX_CHAT_MESSAGES + 1, 0));
-    assert!(!with(0, MAX_STOP_STRINGS + 1));
+    assert!(with(MAX_CHAT_MESSAGES, MAX_TOOL_CALLS, MAX_STOP_STRINGS));
+    assert!(!with(MAX_CHAT_MESSAGES + 1, 0, 0));
+    assert!(!with(1, MAX_TOOL_CALLS + 1, 0));
+    assert!(!with(0, 0, MAX_STOP_STRINGS + 1));
 }
 
 proptest! {
@@ -505,8 +518,10 @@ proptest! {
 #[test]
 fn debug_output_holds_no_content() {
     let message = Message {
-        role: "sesame".into(),
-        content: "sesame".into(),
+        name: Some("sesame".into()),
+        tool_calls: vec![call("sesame")],
+        tool_call_id: Some("sesame".into()),
+        ..Message::new("sesame", "sesame")
     };
     let mut asked = request(Prompt::Text("sesame".into()));
     asked.stop = vec!["sesame".into()];

@@ -19,14 +19,14 @@ mod oid {
         ObjectIdentifier::new_unwrap(oid)
     }
 
-    pub const PRODUCT_NAME: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.2");
-    pub const BOOT_LOADER: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.1");
-    pub const TEE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.2");
-    pub const SNP: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.3");
-    pub const MICROCODE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.8");
-    pub const FMC: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.9");
-    pub const CSP_ID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.5");
-    pub const HWID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.4");
+    pub(super) const PRODUCT_NAME: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.2");
+    pub(super) const BOOT_LOADER: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.1");
+    pub(super) const TEE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.2");
+    pub(super) const SNP: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.3");
+    pub(super) const MICROCODE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.8");
+    pub(super) const FMC: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.9");
+    pub(super) const CSP_ID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.5");
+    pub(super) const HWID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.4");
 }
 
 /// P-384 in a subject public key (RFC 5480): id-ecPublicKey with secp384r1.
@@ -34,7 +34,7 @@ const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10
 
 /// What AMD certifies of the key that signs reports. Made only by a chain that verified.
 #[derive(Clone, Debug)]
-pub struct Endorsement {
+pub(super) struct Endorsement {
     pub(super) key: VerifyingKey,
     pub(super) signing_key: SigningKey,
     pub(super) product: Product,
@@ -46,7 +46,7 @@ pub struct Endorsement {
 }
 
 /// Verifies the chain, from the root down.
-pub fn appraise(
+pub(super) fn appraise(
     certificates: &[Der],
     roots: &[Root],
     now: UnixTime,

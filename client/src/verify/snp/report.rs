@@ -26,10 +26,10 @@ const ECDSA_P384_SHA384: u32 = 1;
 
 /// A report whose signature verified.
 #[derive(Clone, Debug)]
-pub struct Report(Box<[u8; SNP_REPORT_BYTES]>);
+pub(super) struct Report(Box<[u8; SNP_REPORT_BYTES]>);
 
 /// Verifies that `bytes` are a report signed by the endorsed key, and that report and certificate agree.
-pub fn appraise(
+pub(super) fn appraise(
     bytes: &[u8],
     endorsement: &Endorsement,
     steps: &mut Steps,
@@ -74,7 +74,7 @@ pub fn appraise(
 ///
 /// No bit of it can be changed without refusal: those before the signature are hashed as they came, R and S
 /// are the signature, and all others must be zero.
-pub fn verify(bytes: &[u8], endorsement: &Endorsement) -> Result<Report, Refusal> {
+pub(super) fn verify(bytes: &[u8], endorsement: &Endorsement) -> Result<Report, Refusal> {
     let wrong = |_| Refusal::ReportSignature;
     let bytes = <[u8; SNP_REPORT_BYTES]>::try_from(bytes).map_err(|_| Refusal::ReportSignature)?;
     let report = Report(Box::new(bytes));
@@ -161,77 +161,77 @@ fn check_cpu(report: &Report, endorsement: &Endorsement) -> Result<Option<(u8, u
 /// Fields by their offsets in the table; integers are little-endian.
 impl Report {
     /// VERSION.
-    pub fn version(&self) -> u32 {
+    pub(super) fn version(&self) -> u32 {
         u32::from_le_bytes(self.field(0x000))
     }
 
     /// GUEST_SVN.
-    pub fn guest_svn(&self) -> u32 {
+    pub(super) fn guest_svn(&self) -> u32 {
         u32::from_le_bytes(self.field(0x004))
     }
 
     /// POLICY, the guest's.
-    pub fn guest_policy(&self) -> u64 {
+    pub(super) fn guest_policy(&self) -> u64 {
         u64::from_le_bytes(self.field(0x008))
     }
 
     /// VMPL.
-    pub fn vmpl(&self) -> u32 {
+    pub(super) fn vmpl(&self) -> u32 {
         u32::from_le_bytes(self.field(0x030))
     }
 
     /// SIGNATURE_ALGO.
-    pub fn signature_algorithm(&self) -> u32 {
+    pub(super) fn signature_algorithm(&self) -> u32 {
         u32::from_le_bytes(self.field(0x034))
     }
 
     /// PLATFORM_INFO.
-    pub fn platform_info(&self) -> u64 {
+    pub(super) fn platform_info(&self) -> u64 {
         u64::from_le_bytes(self.field(0x040))
     }
 
     /// KEY_INFO bits 4:2, SIGNING_KEY.
-    pub fn signing_key(&self) -> u32 {
+    pub(super) fn signing_key(&self) -> u32 {
         (u32::from_le_bytes(self.field(0x048)) >> 2) & 0b111
     }
 
     /// REPORT_DATA.
-    pub fn report_data(&self) -> [u8; 64] {
+    pub(super) fn report_data(&self) -> [u8; 64] {
         self.field(0x050)
     }
 
     /// MEASUREMENT.
-    pub fn measurement(&self) -> [u8; 48] {
+    pub(super) fn measurement(&self) -> [u8; 48] {
         self.field(0x090)
     }
 
     /// HOST_DATA.
-    pub fn host_data(&self) -> [u8; 32] {
+    pub(super) fn host_data(&self) -> [u8; 32] {
         self.field(0x0c0)
     }
 
     /// ID_KEY_DIGEST.
-    pub fn id_key_digest(&self) -> [u8; 48] {
+    pub(super) fn id_key_digest(&self) -> [u8; 48] {
         self.field(0x0e0)
     }
 
     /// REPORTED_TCB: what the signing key was derived for.
-    pub fn reported_tcb(&self) -> [u8; 8] {
+    pub(super) fn reported_tcb(&self) -> [u8; 8] {
         self.field(0x180)
     }
 
     /// CHIP_ID.
-    pub fn chip_id(&self) -> [u8; 64] {
+    pub(super) fn chip_id(&self) -> [u8; 64] {
         self.field(0x1a0)
     }
 
     /// COMMITTED_TCB: below which the platform cannot be rolled back.
-    pub fn committed_tcb(&self) -> [u8; 8] {
+    pub(super) fn committed_tcb(&self) -> [u8; 8] {
         self.field(0x1e0)
     }
 
     /// LAUNCH_TCB: what the guest was launched under.
-    pub fn launch_tcb(&self) -> [u8; 8] {
+    pub(super) fn launch_tcb(&self) -> [u8; 8] {
         self.field(0x1f0)
     }
 

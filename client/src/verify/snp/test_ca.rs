@@ -30,17 +30,17 @@ use crate::time::UnixTime;
 use crate::verify::{Appraisal, Nonce, Verifier};
 
 /// 2026-01-01T00:00:00Z.
-pub const NOW: UnixTime = UnixTime(1_767_225_600);
-pub const YEAR: u64 = 365 * 86_400;
+pub(crate) const NOW: UnixTime = UnixTime(1_767_225_600);
+pub(crate) const YEAR: u64 = 365 * 86_400;
 
 /// Key pairs of the authority; made once, because RSA keys take long.
-pub struct Keys {
+pub(crate) struct Keys {
     pub root: PssKey<Sha384>,
     pub intermediate: PssKey<Sha384>,
     pub leaf: p384::ecdsa::SigningKey,
 }
 
-pub fn keys() -> &'static Keys {
+pub(crate) fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
     KEYS.get_or_init(|| {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -111,7 +111,7 @@ impl Spec {
     }
 }
 
-pub fn extension(extn_id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> Extension {
+pub(crate) fn extension(extn_id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> Extension {
     Extension {
         extn_id,
         critical,
@@ -119,12 +119,12 @@ pub fn extension(extn_id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> E
     }
 }
 
-pub fn ia5(text: &str) -> Vec<u8> {
+pub(crate) fn ia5(text: &str) -> Vec<u8> {
     Ia5String::new(text).unwrap().to_der().unwrap()
 }
 
 /// Basic constraints and key usage.
-pub fn authority(ca: bool, usage: KeyUsages) -> Vec<Extension> {
+pub(crate) fn authority(ca: bool, usage: KeyUsages) -> Vec<Extension> {
     let constraints = BasicConstraints {
         ca,
         path_len_constraint: None,
@@ -144,7 +144,7 @@ pub fn authority(ca: bool, usage: KeyUsages) -> Vec<Extension> {
 }
 
 /// Everything a verification takes. As made by [`Case::new`], it passes; tests break one part.
-pub struct Case {
+pub(crate) struct Case {
     pub product: Product,
     pub root: Spec,
     pub intermediate: Spec,
@@ -172,11 +172,11 @@ fn tcb_bytes(product: Product) -> [u8; 8] {
 }
 
 impl Case {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(Product::Milan, "VCEK")
     }
 
-    pub fn of(product: Product, key: &str) -> Self {
+    pub(crate) fn of(product: Product, key: &str) -> Self {
         let authority_name = match key {
             "VCEK" => format!("CN=SEV-{product}"),
             _ => format!("CN=SEV-VLEK-{product}"),
@@ -284,11 +284,11 @@ impl Case {
     }
 
     /// Overwrites bytes of the report before it is signed.
-    pub fn set(&mut self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn set(&mut self, offset: usize, bytes: &[u8]) {
         self.report[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
-    pub fn evidence(&self) -> Evidence {
+    pub(crate) fn evidence(&self) -> Evidence {
         let mut certificates = vec![
             Der(self.leaf.issue(&keys().intermediate)),
             Der(self.intermediate.issue(&keys().root)),
@@ -310,18 +310,18 @@ impl Case {
         }
     }
 
-    pub fn root(&self) -> Root {
+    pub(crate) fn root(&self) -> Root {
         Root {
             product: self.product,
             certificate: self.root.issue(&keys().root),
         }
     }
 
-    pub fn verify(&self) -> Appraisal {
+    pub(crate) fn verify(&self) -> Appraisal {
         self.verify_evidence(&self.evidence())
     }
 
-    pub fn verify_evidence(&self, evidence: &Evidence) -> Appraisal {
+    pub(crate) fn verify_evidence(&self, evidence: &Evidence) -> Appraisal {
         let policy = Policy::from_toml(&self.policy).unwrap();
         Verifier::new(&policy, self.now)
             .dangerous_roots(vec![self.root()])

@@ -97,6 +97,9 @@ TOOL_CHAT = [
     m("tool", "sunny", name="weather", tool_call_id="abcdefghi"),
 ]
 
+# As OpenAI has them: nothing said besides the calls.
+SILENT_TOOL_CHAT = [message | ({"content": None} if "tool_calls" in message else {}) for message in TOOL_CHAT]
+
 INLINE = [
     # White space: lstrip_blocks, trim_blocks, and the signs that overrule them.
     "a\n  {% if true %}\n  b\n  {% endif %}\nc\n",
@@ -208,6 +211,8 @@ def cases():
                 yield case(template, variables(chat, generate), False)
         for chat in [CHATS["one"], TOOL_CHAT, TOOL_CHAT + [m("assistant", "Sunny.")]]:
             yield case(template, variables(chat, True, TOOLS), False)
+        for chat in [TOOL_CHAT, SILENT_TOOL_CHAT]:
+            yield case(template, variables(chat, True), False)
         yield case(template, variables(CHATS["turns"], True, []), False)
         yield case(template, variables(CHATS["one"], True, enable_thinking=False), False)
         yield case(template, variables(CHATS["one"], True, date_string="today"), False)

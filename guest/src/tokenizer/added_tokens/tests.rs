@@ -57,10 +57,7 @@ fn tokens_of_the_configuration_are_merged_as_transformers_does() {
         }
         files.insert(TEMPLATE_FILE.to_owned(), VARIABLES.into());
         let template = ChatTemplate::from_files(&files).unwrap().unwrap();
-        let message = Message {
-            role: "user".into(),
-            content: String::new(),
-        };
+        let message = Message::new("user", "");
         let variables = template.render(&[message], true, None).unwrap();
         assert_eq!(variables, case.variables, "{}", case.name);
     }

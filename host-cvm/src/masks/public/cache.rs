@@ -24,7 +24,7 @@ pub(super) struct CacheKey {
 }
 
 impl CacheKey {
-    pub fn of(source: &Source) -> Self {
+    pub(super) fn of(source: &Source) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(MAGIC);
         // Binds weights and their format.
@@ -53,7 +53,7 @@ pub(super) struct Reader(BufReader<File>);
 
 impl Reader {
     /// None if there is no such file, or it has another header or length.
-    pub fn open(dir: &Path, key: &CacheKey) -> Option<Self> {
+    pub(super) fn open(dir: &Path, key: &CacheKey) -> Option<Self> {
         let path = key.path(dir);
         let opened = File::open(&path).and_then(|file| {
             let found = file.metadata()?.len();
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     /// The next residues; none if they cannot be read.
-    pub fn next(&mut self, residues: usize) -> Option<Vec<u32>> {
+    pub(super) fn next(&mut self, residues: usize) -> Option<Vec<u32>> {
         let mut bytes = vec![0; RESIDUE_BYTES * residues];
         self.0.read_exact(&mut bytes).ok()?;
         let (words, _) = bytes.as_chunks::<RESIDUE_BYTES>();
@@ -93,7 +93,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn create(dir: &Path, key: &CacheKey) -> Option<Self> {
+    pub(super) fn create(dir: &Path, key: &CacheKey) -> Option<Self> {
         let path = key.path(dir);
         let draft = path.with_extension(format!("{}.draft", std::process::id()));
         let created = fs::create_dir_all(dir).and_then(|()| {
@@ -117,7 +117,7 @@ impl Writer {
     }
 
     /// None, and no draft any more, if it cannot be written.
-    pub fn write(mut self, residues: &[u32]) -> Option<Self> {
+    pub(super) fn write(mut self, residues: &[u32]) -> Option<Self> {
         let bytes: Vec<u8> = residues.iter().flat_map(|r| r.to_le_bytes()).collect();
         match self.file.write_all(&bytes) {
             Ok(()) => Some(self),
@@ -128,7 +128,7 @@ impl Writer {
         }
     }
 
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         let finished = self
             .file
             .flush()

@@ -35,7 +35,7 @@ pub struct Linears {
 }
 
 /// Names of Llama, which most families kept.
-pub const LLAMA: TensorNames = TensorNames {
+pub(super) const LLAMA: TensorNames = TensorNames {
     layers: "model.layers",
     embedding: "model.embed_tokens",
     qkv: Linears {

@@ -11,10 +11,13 @@ use super::{ChannelError, DateTime, decode, encode};
 
 /// Version of all that is said, raised whenever the encoding of a message changes: ends of different versions do not come
 /// together, and what was kept of another version is not mistaken for this one's.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Most messages of a conversation.
 pub const MAX_CHAT_MESSAGES: usize = 4096;
+
+/// Most calls of tools in a message.
+pub const MAX_TOOL_CALLS: usize = 128;
 
 /// Most stop strings of a request.
 pub const MAX_STOP_STRINGS: usize = 16;
@@ -81,11 +84,17 @@ impl Request {
     /// The first that is longer.
     pub fn check(&self) -> Result<(), TooMany> {
         let messages = match &self.prompt {
-            Prompt::Chat(messages) => messages.len(),
-            _ => 0,
+            Prompt::Chat(messages) => &messages[..],
+            _ => &[],
         };
+        let calls = messages.iter().map(|message| message.tool_calls.len());
         for (what, found, most) in [
-            ("messages", messages, MAX_CHAT_MESSAGES),
+            ("messages", messages.len(), MAX_CHAT_MESSAGES),
+            (
+                "tool calls in a message",
+                calls.max().unwrap_or(0),
+                MAX_TOOL_CALLS,
+            ),
             ("stop strings", self.stop.len(), MAX_STOP_STRINGS),
             (
                 "logit biases",
@@ -146,14 +155,58 @@ pub enum Prompt {
     Ids(Vec<u32>),
 }
 
-/// A message of a conversation.
+/// A message of a conversation, as chat templates know it. What is none or empty is not there for a template, but for
+/// `content`, which is none to it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// `system`, `user` or `assistant`, or whatever else the template knows.
+    /// `system`, `user`, `assistant` or `tool`, or whatever else the template knows.
     pub role: String,
-    /// What was said.
-    pub content: String,
+    /// What was said; none: nothing but calls.
+    pub content: Option<String>,
+    /// Who said it, or which tool, where the template knows names.
+    pub name: Option<String>,
+    /// What the assistant called; at most [`MAX_TOOL_CALLS`].
+    #[serde(deserialize_with = "at_most::<_, _, MAX_TOOL_CALLS>")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Of a `tool` message: the call that it answers.
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// Something said.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: Some(content.into()),
+            name: None,
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        }
+    }
+
+    /// Bytes of all its texts.
+    pub fn text_bytes(&self) -> usize {
+        let own = [&self.content, &self.name, &self.tool_call_id];
+        let calls = self.tool_calls.iter();
+        self.role.len()
+            + own.into_iter().flatten().map(String::len).sum::<usize>()
+            + calls
+                .map(|call| call.id.len() + call.name.len() + call.arguments.len())
+                .sum::<usize>()
+    }
+}
+
+/// A call of a tool.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCall {
+    /// What a `tool` message names in its `tool_call_id`.
+    pub id: String,
+    /// The function.
+    pub name: String,
+    /// A JSON object, if the model wrote one.
+    pub arguments: String,
 }
 
 /// How tokens are chosen; the payload checks ranges. [`Sampling::default`] is greedy.
@@ -214,7 +267,7 @@ impl fmt::Debug for Prompt {
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Message({} bytes)", self.content.len())
+        write!(f, "Message({} bytes)", self.text_bytes())
     }
 }
 
@@ -222,6 +275,23 @@ impl Zeroize for Message {
     fn zeroize(&mut self) {
         self.role.zeroize();
         self.content.zeroize();
+        self.name.zeroize();
+        self.tool_calls.zeroize();
+        self.tool_call_id.zeroize();
+    }
+}
+
+impl fmt::Debug for ToolCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ToolCall({} bytes of arguments)", self.arguments.len())
+    }
+}
+
+impl Zeroize for ToolCall {
+    fn zeroize(&mut self) {
+        self.id.zeroize();
+        self.name.zeroize();
+        self.arguments.zeroize();
     }
 }
 
