@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
 use talaria_client::policy::Policy;
 use talaria_client::remote::{Address, Opened, RemoteError, Session, Trust};
 use talaria_client::time::UnixTime;
@@ -128,9 +129,10 @@ pub struct Service {
     pub address: SocketAddr,
     /// Where the GPU hosts listen, with their keys.
     pub hosts: Vec<String>,
-    /// What GPU hosts recorded, if they were asked to.
+    /// What GPU hosts recorded.
     pub records: tempfile::TempDir,
-    gpu: Vec<Process>,
+    model: PathBuf,
+    gpu: [Option<Process>; 2],
 }
 
 impl Service {
@@ -142,29 +144,14 @@ impl Service {
     /// Of a checkpoint elsewhere.
     pub fn start_with(dir: &Path, flags: &[&str]) -> Self {
         let records = tempfile::tempdir().expect("a directory");
-        let (mut gpu, mut hosts) = (Vec::new(), Vec::new());
-        for host in ["1", "2"] {
-            let record = records.path().join(host);
-            let key = records.path().join(format!("{host}.key"));
-            let arguments = [
-                "serve",
-                "--model",
-                dir.to_str().expect("UTF-8"),
-                "--listen",
-                "127.0.0.1:0",
-                "--backend",
-                "cpu",
-                "--record",
-                record.to_str().expect("UTF-8"),
-                "--link-key",
-                key.to_str().expect("UTF-8"),
-            ];
-            let (process, line) = Process::start("talaria-gpu", &arguments, "ready: ");
-            let url = line.split_whitespace().nth(1).expect("a URL");
-            hosts.push(url.to_owned());
-            gpu.push(process);
-        }
+        let started = [0, 1].map(|host| {
+            let record = records.path().join((host + 1).to_string());
+            start_gpu(dir, &record, "127.0.0.1:0")
+        });
+        let hosts: Vec<_> = started.iter().map(|(_, url)| url.clone()).collect();
+        let gpu = started.map(|(process, _)| Some(process));
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0"];
+        arguments.extend(["--metrics-listen", "127.0.0.1:0"]);
         arguments.extend(["--evidence", "development"]);
         hosts
             .iter()
@@ -178,6 +165,7 @@ impl Service {
             address,
             hosts,
             records,
+            model: dir.into(),
             gpu,
         }
     }
@@ -195,11 +183,14 @@ impl Service {
             line.unwrap_or_else(|| panic!("{name} in {printed}"))
                 .to_owned()
         };
+        let (_, configuration) = self.get("/v1/configuration");
         format!(
-            "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"{}\"]\n",
+            "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"{}\"]\n\
+             host_configuration_digest = [\"{}\"]\n",
             value("payload "),
             value("model "),
-            value("masking ")
+            value("masking "),
+            hex::encode(Sha256::digest(configuration))
         )
     }
 
@@ -226,10 +217,65 @@ impl Service {
         get(self.address, path)
     }
 
-    /// Ends a GPU host.
-    pub fn kill_host(&mut self, host: usize) {
-        drop(self.gpu.remove(host));
+    /// What monitoring reads.
+    pub fn metrics(&self) -> String {
+        let printed = self.cvm.printed();
+        let line = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("metrics on http://"));
+        let address = line
+            .and_then(|at| at.strip_suffix("/metrics"))
+            .expect("printed");
+        get(address.parse().expect("an address"), "/metrics").1
     }
+
+    /// Ends a GPU host at once.
+    pub fn kill_host(&mut self, host: usize) {
+        self.gpu[host] = None;
+    }
+
+    /// A GPU host that was ended is there again, at the same address with the same key.
+    pub fn restart_host(&mut self, host: usize) {
+        let (_, address) = self.hosts[host].split_once('@').expect("an encrypted link");
+        // The key lies beside what was recorded.
+        let before = self.records.path().join((host + 1).to_string());
+        let record = self.records.path().join(format!("{}-again", host + 1));
+        std::fs::copy(before.with_extension("key"), record.with_extension("key")).expect("copied");
+        let (process, url) = start_gpu(&self.model, &record, address);
+        assert_eq!(url, self.hosts[host]);
+        self.gpu[host] = Some(process);
+    }
+
+    /// A GPU host stands still until [`resume_host`](Self::resume_host).
+    pub fn pause_host(&self, host: usize) {
+        self.gpu[host].as_ref().expect("running").pause();
+    }
+
+    /// It goes on.
+    pub fn resume_host(&self, host: usize) {
+        self.gpu[host].as_ref().expect("running").resume();
+    }
+}
+
+/// A GPU host with an encrypted link that records, and its URL.
+fn start_gpu(model: &Path, record: &Path, listen: &str) -> (Process, String) {
+    let key = record.with_extension("key");
+    let arguments = [
+        "serve",
+        "--model",
+        model.to_str().expect("UTF-8"),
+        "--listen",
+        listen,
+        "--backend",
+        "cpu",
+        "--record",
+        record.to_str().expect("UTF-8"),
+        "--link-key",
+        key.to_str().expect("UTF-8"),
+    ];
+    let (process, line) = Process::start("talaria-gpu", &arguments, "ready: ");
+    let url = line.split_whitespace().nth(1).expect("a URL");
+    (process, url.to_owned())
 }
 
 /// Carries one connection to `to` and keeps all bytes of both directions.

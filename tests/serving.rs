@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use talaria_client::remote::Session;
+use talaria_client::remote::{Reply, Session};
 use talaria_tests::golden::{copy_of, golden, model_dir};
 use talaria_tests::processes::{Service, talaria, write};
 use talaria_tests::program;
@@ -30,18 +30,33 @@ fn request(prompt: Prompt, max_new_tokens: u32) -> Request {
 /// Token ids and text of a complete reply.
 async fn ask(session: &Session, request: Request) -> (Vec<u32>, String) {
     let mut reply = session.request(request).await.expect("taken");
+    let (ids, text, _) = rest(&mut reply, None).await;
+    (ids, text)
+}
+
+/// Token ids, text and digest of the logits of a reply, of which `first` was taken.
+async fn rest(reply: &mut Reply, first: Option<Event>) -> (Vec<u32>, String, Option<[u8; 32]>) {
     let (mut ids, mut text) = (Vec::new(), String::new());
+    let mut next = first;
     loop {
-        match reply.next().await.expect("no error").expect("an end") {
+        let event = match next.take() {
+            Some(event) => event,
+            None => reply.next().await.expect("no error").expect("an end"),
+        };
+        match event {
             Event::Token {
                 id, text: piece, ..
             } => {
                 ids.push(id);
                 text.push_str(&piece);
             }
-            Event::Finished { usage, .. } => {
+            Event::Finished {
+                usage,
+                logits_digest,
+                ..
+            } => {
                 assert_eq!(usage.completion_tokens as usize, ids.len());
-                return (ids, text);
+                return (ids, text, logits_digest);
             }
             Event::Failed { message, .. } => panic!("{message}"),
         }
@@ -226,7 +241,7 @@ fn what_the_policy_does_not_allow_gets_no_prompt() {
         };
         good.replace(line, &format!("{name} = [\"{value}\"]"))
     };
-    let (_, before) = service.get("/metrics");
+    let before = service.metrics();
     assert!(before.contains("talaria_cvm_frames_in_total 0"), "{before}");
     let url = service.url();
     for (name, flag, expected) in [
@@ -245,7 +260,7 @@ fn what_the_policy_does_not_allow_gets_no_prompt() {
         assert!(!refused.status.success(), "{name}");
         assert!(stderr.contains(expected), "{name}: {stderr}");
     }
-    let (_, after) = service.get("/metrics");
+    let after = service.metrics();
     assert!(after.contains("talaria_cvm_frames_in_total 0"), "{after}");
     assert!(after.contains("talaria_cvm_connections_total 4"), "{after}");
 }
@@ -304,7 +319,7 @@ async fn a_stop_lets_the_reply_under_way_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_dies_is_an_error_that_says_so_and_not_an_end() {
-    let mut service = Service::start("demo-qwen3", &[]);
+    let mut service = Service::start("demo-qwen3", &["--host-patience", "1"]);
     let session = service.connect().await.expect("connected");
     let mut reply = session
         .request(request(chat("What is a trait?"), 4000))
@@ -320,6 +335,61 @@ async fn a_host_that_dies_is_an_error_that_says_so_and_not_an_end() {
         }
     };
     assert!(failed.contains("host 2"), "{failed}");
+}
+
+/// Replies wait for it, and then are what they would have been.
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_eight_streams_outlive_a_host_that_is_killed_and_comes_back() {
+    const STREAMS: u32 = 48;
+    let mut service = Service::start("tiny-llama", &[]);
+    let session = service.connect().await.expect("connected");
+    let asked = |stream| Request {
+        logits_digest: true,
+        ..request(Prompt::Ids(vec![1 + stream % 4, 2, 3]), 60)
+    };
+    let mut expected = Vec::new();
+    for stream in 0..4 {
+        let mut reply = session.request(asked(stream)).await.expect("taken");
+        expected.push(rest(&mut reply, None).await);
+    }
+    assert!(expected[0].2.is_some());
+    let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let mut streams = tokio::task::JoinSet::new();
+    for stream in 0..STREAMS {
+        let (session, began) = (session.clone(), began.clone());
+        streams.spawn(async move {
+            let mut reply = session.request(asked(stream)).await.expect("taken");
+            let first = reply.next().await.expect("no error").expect("a token");
+            let _ = began.send(());
+            (stream, rest(&mut reply, Some(first)).await)
+        });
+    }
+    begun.recv().await.expect("a first token");
+    service.kill_host(1);
+    let begun = Instant::now();
+    while service.get("/health").0 != 503 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it says that all is well"
+        );
+    }
+    assert!(
+        service
+            .metrics()
+            .contains("talaria_cvm_gpu_host_up{host=\"2\"} 0")
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    service.restart_host(1);
+    while let Some(joined) = streams.join_next().await {
+        let (stream, reply) = joined.expect("no panic");
+        assert_eq!(reply, expected[stream as usize % 4], "stream {stream}");
+    }
+    assert_eq!(service.get("/health").0, 200);
+    assert!(
+        service
+            .metrics()
+            .contains("talaria_cvm_gpu_host_up{host=\"2\"} 1")
+    );
 }
 
 #[test]

@@ -60,6 +60,7 @@ impl Default for Setup {
             observer: None,
             mask_memory: None,
             deadlines: Deadlines {
+                patience: Duration::ZERO,
                 project: Duration::from_secs(60),
                 ..Deadlines::default()
             },

@@ -15,6 +15,9 @@ use crate::verify::snp::{Product, SigningKey, Tcb};
 /// Version of the file format.
 pub const VERSION: u32 = 1;
 
+/// The masking whose secrecy rests on who the hosts are, as the payload names it.
+const SHARES: &str = "shares";
+
 /// Longest policy file, in bytes.
 pub const MAX_POLICY_BYTES: usize = 1 << 20;
 
@@ -148,6 +151,12 @@ pub enum PolicyError {
     /// Intel has withdrawn trust in such a platform.
     #[error("policy: tdx.tcb_statuses allows Revoked")]
     Revoked,
+    /// That the two hosts of `shares` are two is in the configuration only.
+    #[error(
+        "policy: claims.masking allows shares, which hides nothing from two GPU hosts of one operator: list the \
+         configurations whose hosts you know in claims.host_configuration_digest (`talaria pin` writes it)"
+    )]
+    UnpinnedHosts,
     /// Neither sev_snp nor tdx.
     #[error(
         "policy allows no hardware: add [sev_snp], [tdx] or both, or accept development evidence on purpose"
@@ -189,7 +198,12 @@ impl ClaimsPolicy {
         if_any(
             "claims.host_configuration_digest",
             &self.host_configuration_digest,
-        )
+        )?;
+        let shares = self.masking.iter().any(|masking| masking == SHARES);
+        match shares && self.host_configuration_digest.is_none() {
+            true => Err(PolicyError::UnpinnedHosts),
+            false => Ok(()),
+        }
     }
 }
 

@@ -199,9 +199,11 @@ fn development_evidence_needs_its_flag_and_is_shouted_about() {
     std::fs::write(&evidence, document.to_json()).unwrap();
     let allowed = |byte: u8| hex::encode([byte; 32]);
     let text_of_policy = format!(
-        "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"shares\"]\n",
+        "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"shares\"]\n\
+         host_configuration_digest = [\"{}\"]\n",
         allowed(3),
-        allowed(4)
+        allowed(4),
+        allowed(6)
     );
     std::fs::write(&policy, text_of_policy).unwrap();
 

@@ -29,13 +29,13 @@ use crate::{
 pub const MAX_CONNECTIONS: usize = 64;
 
 /// Most of these that have had no frame opened yet: answering a first message costs two key agreements and
-/// needs no key, so whoever sends many must not take all the room.
+/// needs no key, so whoever sends many must not take all the room. The oldest of them makes room for the next.
 pub const MAX_HANDSHAKES: usize = 32;
 
 /// Why the host's call came to nothing. Says nothing of what is inside the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Too many connections, or too many without a frame so far.
+    /// Too many connections, all of them with a frame.
     #[error("too many connections: close some")]
     Busy,
     /// The first message is none of this version to this key.
@@ -58,6 +58,8 @@ pub struct Channel {
     next_connection: u64,
     /// Connection and stream of each session of the engine.
     routes: BTreeMap<u32, (u64, u32)>,
+    /// What the last step failed at, if that was a host.
+    away: Option<Event>,
 }
 
 impl Channel {
@@ -71,6 +73,7 @@ impl Channel {
             connections: BTreeMap::new(),
             next_connection: 0,
             routes: BTreeMap::new(),
+            away: None,
         }
     }
 
@@ -100,29 +103,31 @@ impl Channel {
         handshake: &[u8],
         world: &mut dyn World,
     ) -> Result<(u64, [u8; HANDSHAKE_BYTES]), Refusal> {
-        let without_frame = self.connections.values().filter(|c| !c.is_proven()).count();
-        if self.connections.len() >= MAX_CONNECTIONS || without_frame >= MAX_HANDSHAKES {
-            return Err(Refusal::Busy);
-        }
         let (sealed, answer) = noise::respond(&self.key, fresh_seed(world), handshake)
             .map_err(|_| Refusal::Handshake)?;
+        let unproven = self.connections.iter().filter(|(_, c)| !c.is_proven());
+        let unproven: Vec<u64> = unproven.map(|(id, _)| *id).collect();
+        if self.connections.len() >= MAX_CONNECTIONS || unproven.len() >= MAX_HANDSHAKES {
+            self.close(*unproven.first().ok_or(Refusal::Busy)?);
+        }
         let id = self.next_connection;
         self.next_connection += 1;
         self.connections.insert(id, Connection::new(sealed));
         Ok((id, answer))
     }
 
-    /// Takes the next frame of a connection. Refused: the connection is closed, and its sessions with it.
+    /// Takes the next frame of a connection; whether it brought something on. Refused: the connection is closed, and
+    /// its sessions with it.
     pub fn deliver(
         &mut self,
         connection: u64,
         frame: &[u8],
         world: &mut dyn World,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let end = self.connections.get_mut(&connection);
         let end = end.ok_or(Refusal::Unknown)?;
         let acted = match end.open(frame) {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(false),
             Ok(Some((stream, message))) => self.act(connection, stream, message, world),
             Err(_) => Err(Refusal::Frame),
         };
@@ -138,7 +143,7 @@ impl Channel {
         stream: u32,
         message: ToPayload,
         world: &mut dyn World,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let end = self.connections.get_mut(&connection);
         let end = end.ok_or(Refusal::Unknown)?;
         match message {
@@ -147,29 +152,27 @@ impl Channel {
                 if let Some(session) = begin(&mut self.engine, request, stream_of, world) {
                     self.routes.insert(session, (connection, stream));
                 }
-                Ok(())
+                Ok(true)
             }
             ToPayload::Credit(events) => end.credit(stream, events).ok_or(Refusal::Frame),
             ToPayload::Cancel => {
                 let session = end.cancel(stream).ok_or(Refusal::Frame)?;
                 session.into_iter().for_each(|session| self.end(session));
-                Ok(())
+                Ok(session.is_some())
             }
+            ToPayload::Ready => Ok(false),
         }
     }
 
     /// One forward pass over all sessions that have room for what it brings.
     ///
     /// # Errors
-    /// As the engine's. All sessions are over; their clients are told.
+    /// As the engine's. Where all sessions are over, their clients are told; after [`StepError::Host`] they are not, and
+    /// the step can be repeated, or all [given up](Self::give_up).
     pub fn step(&mut self, world: &mut dyn World) -> Result<(), StepError> {
-        let events = self.engine.step(world).inspect_err(|error| {
-            let failed = failed(error);
-            for (connection, stream) in std::mem::take(&mut self.routes).into_values() {
-                if let Some(stream) = stream_mut(&mut self.connections, connection, stream) {
-                    stream.fail(failed.clone());
-                }
-            }
+        let events = self.engine.step(world).inspect_err(|error| match error {
+            StepError::Host(_) => self.away = Some(failed(error)),
+            _ => self.fail_all(&failed(error)),
         })?;
         for (session, event) in events {
             let Some((connection, stream)) = self.routes.get(&session).copied() else {
@@ -185,6 +188,22 @@ impl Channel {
             self.engine.hold(session, stream.is_full());
         }
         Ok(())
+    }
+
+    /// Ends all sessions because hosts stay away: their clients are told what the last step failed at.
+    pub fn give_up(&mut self) {
+        self.engine.give_up();
+        let away = || failed(&StepError::Host("a GPU host is away".into()));
+        let failed = self.away.take().unwrap_or_else(away);
+        self.fail_all(&failed);
+    }
+
+    fn fail_all(&mut self, failed: &Event) {
+        for (connection, stream) in std::mem::take(&mut self.routes).into_values() {
+            if let Some(stream) = stream_mut(&mut self.connections, connection, stream) {
+                stream.fail(failed.clone());
+            }
+        }
     }
 
     /// Whether [`Channel::step`] would bring any session on.

@@ -7,7 +7,7 @@
 //!
 //! The whole response is gone through whatever is found, and only one bit comes out.
 
-use crate::fixed_point::FixedRows;
+use crate::fixed_point::{FixedRows, Row};
 use serde::{Deserialize, Serialize};
 use talaria_arithmetic::{PRIMES, keystream, lanes, residue};
 use zeroize::{Zeroize, Zeroizing};
@@ -105,15 +105,15 @@ impl CheckVectors {
         for row in 0..rows {
             for (i, p) in PRIMES.into_iter().enumerate() {
                 let part = 2 * row + i;
+                let wv = slices(&self.wv[i]);
                 let expected = match x {
                     Rows::Residues(residues) => {
-                        let x = &residues[part * self.k..][..self.k];
-                        lanes::dot(x, slices(&self.wv[i]), p)
+                        lanes::dot(&residues[part * self.k..][..self.k], wv, p)
                     }
-                    Rows::Integers(rows) => {
-                        let x = &rows.values()[row * self.k..][..self.k];
-                        lanes::dot_small(x, slices(&self.wv[i]), p)
-                    }
+                    Rows::Integers(rows) => match rows.row(row) {
+                        Row::Integers(x) => lanes::dot_small(x, wv, p),
+                        Row::OneHot(place) => lanes::dot_one_hot(place, wv),
+                    },
                 };
                 let y = &y[part * self.n..][..self.n];
                 let found = lanes::dot(y, slices(&self.v[i]), p);

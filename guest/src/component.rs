@@ -335,7 +335,7 @@ impl channel_export::Guest for Payload {
         })
     }
 
-    fn deliver(connection: u64, frame: Vec<u8>) -> Result<(), channel_export::Refusal> {
+    fn deliver(connection: u64, frame: Vec<u8>) -> Result<bool, channel_export::Refusal> {
         let taken = with_channel(|channel| channel.deliver(connection, &frame, &mut Imports));
         Ok(taken.ok_or(channel_export::Refusal::NotBegun)??)
     }
@@ -345,6 +345,10 @@ impl channel_export::Guest for Payload {
             Some(stepped) => stepped.map_err(channel_export::StepError::from),
             None => Err(channel_export::StepError::Internal(NO_CHANNEL.into())),
         }
+    }
+
+    fn give_up() {
+        let _ = with_channel(Channel::give_up);
     }
 
     fn progress() -> channel_export::Work {

@@ -20,7 +20,10 @@ use crate::{
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, rc::Rc};
-use talaria_wire::channel::message::{DateTime, Event, MAX_TOP_LOGPROBS, Prompt, Request, Usage};
+use talaria_wire::channel::message::{
+    DateTime, Event, Failure, MAX_TOP_LOGPROBS, Prompt, Request, Usage,
+};
+use talaria_wire::manifest::Place;
 use zeroize::Zeroizing;
 
 /// Bytes of keys and values of all sessions of an instance; an instance has 4 GiB for everything.
@@ -68,34 +71,37 @@ pub enum OpenError {
         "this checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): give the prompt as text"
     )]
     NoTemplate,
-    /// Too many sessions.
+    /// Too many sessions. Says nothing of the others.
     #[error(
-        "no memory for another session: its cache may come to {needed} MB, {free} MB are free; try again later, or with fewer tokens"
+        "no memory for another session now: its cache may come to {needed} of {most} MB; try again later, or with fewer tokens"
     )]
     Memory {
         /// Megabytes it may need.
         needed: u64,
-        /// Megabytes left.
-        free: u64,
+        /// Megabytes of all sessions.
+        most: u64,
     },
     /// Tokenizer, template, sampling or stop strings.
     #[error("{0}")]
     Invalid(String),
 }
 
-/// Why a step brought nothing; all sessions are over.
+/// Why a step brought nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// A host lied: this instance answers nothing any more.
+    /// A host lied: all sessions are over, and this instance answers nothing any more.
     #[error("{}", crate::check::Tampered)]
     Integrity,
-    /// A host failed.
+    /// A host failed. All sessions are where they were before the step, which can be repeated.
     #[error("{0}")]
     Host(String),
-    /// The model's numbers left their range.
+    /// Something else went wrong; all sessions are over.
     #[error("{0}")]
     Internal(String),
 }
+
+/// Rows of each session in a pass.
+type Plan = BTreeMap<u32, usize>;
 
 /// Decodes for any number of sessions.
 pub struct Engine {
@@ -256,11 +262,10 @@ impl Engine {
             .values()
             .map(|session| session.state_bytes)
             .sum();
-        let free = CACHE_BUDGET.saturating_sub(used);
-        if needed > free {
+        if needed > CACHE_BUDGET.saturating_sub(used) {
             return Err(OpenError::Memory {
                 needed: needed >> 20,
-                free: free >> 20,
+                most: CACHE_BUDGET >> 20,
             });
         }
         Ok(needed)
@@ -284,12 +289,71 @@ impl Engine {
         if self.tampered {
             return Err(StepError::Integrity);
         }
-        let result = self.forward(world);
-        if let Err(error) = &result {
-            self.tampered = matches!(error, StepError::Integrity);
-            self.sessions.clear();
+        let plan = self.plan();
+        let error = match self.forward(&plan, world) {
+            Ok(logits) => return Ok(self.advance(&plan, logits)),
+            Err(error) => error,
+        };
+        match error {
+            ProjectError::Host(failure) => {
+                self.rewind(&plan);
+                Err(StepError::Host(failure.to_string()))
+            }
+            ProjectError::NotFinite { place, error } => {
+                self.rewind(&plan);
+                let session = self.session_of(&plan, place, error.row);
+                Ok(session
+                    .map(|session| self.fail(session, &error))
+                    .into_iter()
+                    .collect())
+            }
+            ProjectError::Tampered(_) => {
+                self.tampered = true;
+                self.sessions.clear();
+                Err(StepError::Integrity)
+            }
+            ProjectError::NoMasks(error) => {
+                self.sessions.clear();
+                Err(StepError::Internal(error.to_string()))
+            }
         }
-        result
+    }
+
+    /// Ends all sessions: hosts stay away.
+    pub fn give_up(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// Every session of a pass that failed is where it was before. Masks that were used are not used again.
+    fn rewind(&mut self, plan: &Plan) {
+        for id in plan.keys() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.state.rewind(session.position);
+            }
+        }
+    }
+
+    /// Whose row it was.
+    fn session_of(&self, plan: &Plan, place: Place, row: usize) -> Option<u32> {
+        let mut end = 0;
+        plan.iter().find_map(|(id, rows)| {
+            let session = self.sessions.get(id)?;
+            end += match place {
+                Place::LM_HEAD => usize::from(*rows == session.pending().len()),
+                _ => *rows,
+            };
+            (row < end).then_some(*id)
+        })
+    }
+
+    /// Ends one session, whose numbers left their range; others do not depend on it.
+    fn fail(&mut self, session: u32, error: &dyn core::fmt::Display) -> (u32, Event) {
+        self.sessions.remove(&session);
+        let failed = Event::Failed {
+            failure: Failure::Internal,
+            message: error.to_string(),
+        };
+        (session, failed)
     }
 
     /// Whether no session is active.
@@ -302,40 +366,44 @@ impl Engine {
         self.sessions.values().any(|session| !session.held)
     }
 
-    fn forward(&mut self, world: &mut dyn World) -> Result<Vec<(u32, Event)>, StepError> {
-        let plan = self.plan();
+    /// Logits (sessions at their last pending row, vocab).
+    fn forward(
+        &mut self,
+        plan: &Plan,
+        world: &mut dyn World,
+    ) -> Result<Zeroizing<Vec<f32>>, ProjectError> {
         let ready = self.ready.clone();
-        let vocab = ready.manifest.decoder.vocab_size as usize;
         let mut projector = Projector {
             ready: &ready,
             world,
             counters: &mut self.counters,
             glimpse: &mut self.glimpse,
         };
-        let mut logits = {
-            let mut inputs: Vec<_> = self
-                .sessions
-                .iter_mut()
-                .filter_map(|(id, session)| {
-                    let rows = *plan.get(id)?;
-                    let pending = session.tokens.get(session.position..)?;
-                    Some(Input {
-                        tokens: &pending[..rows],
-                        position: session.position,
-                        length: session.tokens.len(),
-                        state: &mut session.state,
-                        logits: usize::from(rows == pending.len()),
-                    })
-                })
-                .collect();
-            if inputs.is_empty() {
-                return Ok(Vec::new());
-            }
-            Zeroizing::new(self.decoder.forward(&mut inputs, &mut projector)?)
-        };
+        let inputs = self.sessions.iter_mut().filter_map(|(id, session)| {
+            let rows = *plan.get(id)?;
+            let pending = session.tokens.get(session.position..)?;
+            Some(Input {
+                tokens: &pending[..rows],
+                position: session.position,
+                length: session.tokens.len(),
+                state: &mut session.state,
+                logits: usize::from(rows == pending.len()),
+            })
+        });
+        let mut inputs: Vec<_> = inputs.collect();
+        if inputs.is_empty() {
+            return Ok(Zeroizing::default());
+        }
+        let logits = self.decoder.forward(&mut inputs, &mut projector)?;
+        Ok(Zeroizing::new(logits))
+    }
+
+    /// What the logits of a pass bring to its sessions.
+    fn advance(&mut self, plan: &Plan, mut logits: Zeroizing<Vec<f32>>) -> Vec<(u32, Event)> {
+        let vocab = self.ready.manifest.decoder.vocab_size as usize;
         let mut rows_of_logits = logits.chunks_exact_mut(vocab);
         let mut events = Vec::new();
-        for (id, rows) in plan {
+        for (&id, &rows) in plan {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
@@ -346,9 +414,13 @@ impl Engine {
             let Some(logits) = rows_of_logits.next() else {
                 break;
             };
-            let (token, finished) = session
-                .advance(logits)
-                .map_err(|e| StepError::Internal(e.to_string()))?;
+            let (token, finished) = match session.advance(logits) {
+                Ok(advanced) => advanced,
+                Err(error) => {
+                    events.push(self.fail(id, &error));
+                    continue;
+                }
+            };
             events.push((id, token));
             if let Some(finished) = finished {
                 events.push((id, finished));
@@ -361,12 +433,12 @@ impl Engine {
                 session.position = 0;
             }
         }
-        Ok(events)
+        events
     }
 
     /// Rows of each session in the next pass, at most `max_batch_rows` in all. Sessions that found no
     /// room come first in the pass after.
-    fn plan(&mut self) -> BTreeMap<u32, usize> {
+    fn plan(&mut self) -> Plan {
         let mut budget = self.ready.options.max_batch_rows as usize;
         let mut plan = BTreeMap::new();
         let (served, waiting) = (..=self.turn, self.turn + 1..);
@@ -448,17 +520,6 @@ impl Engine {
         let projections = &self.ready.projections;
         let projection = projections.get(index as usize);
         projection.ok_or_else(|| format!("projection {index}: there are {}", projections.len()))
-    }
-}
-
-impl From<ProjectError> for StepError {
-    fn from(error: ProjectError) -> Self {
-        match error {
-            ProjectError::Tampered(_) => StepError::Integrity,
-            ProjectError::Host(failure) => StepError::Host(failure.to_string()),
-            ProjectError::NotFinite(error) => StepError::Internal(error.to_string()),
-            ProjectError::NoMasks(error) => StepError::Internal(error.to_string()),
-        }
     }
 }
 

@@ -3,53 +3,68 @@
 //! Row x (k,) becomes `X = round(x * 2^e)` with its own exponent e, which never leaves the payload.
 
 use talaria_arithmetic::{
-    P1, P2,
+    PRIMES,
     fixed_point::{exponent_for, power_of_two},
     lanes,
-    residue::from_small,
+    residue::Factor,
 };
 use zeroize::Zeroize;
 
 /// An activation is infinite or not a number.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an activation is not finite: the checkpoint's weights overflow float32")]
-pub struct NotFinite;
+pub struct NotFinite {
+    /// The first row that has one.
+    pub row: usize,
+}
 
 /// Integer rows X (rows,k), zeroized when dropped.
 pub struct FixedRows {
     k: usize,
-    values: Vec<i32>,
+    content: Content,
     exponents: Vec<i32>,
+}
+
+enum Content {
+    /// (rows,k).
+    Integers(Vec<i32>),
+    /// The places of the ones (rows,): such rows themselves never stand in memory ([`lanes::add_one_hot`]).
+    OneHot(Vec<u32>),
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row<'a> {
+    /// (k,).
+    Integers(&'a [i32]),
+    /// Zero, but for a 1 there.
+    OneHot(u32),
 }
 
 impl FixedRows {
     /// Quantises x (rows,k) to `bits` bits, sign included.
     pub fn quantise(x: &[f32], k: usize, bits: u32) -> Result<Self, NotFinite> {
         let limit = (1 << (bits - 1)) - 1;
-        let mut rows = Self {
-            k,
-            values: Vec::with_capacity(x.len()),
-            exponents: Vec::new(),
+        let mut rows = Self::from_integers(Vec::with_capacity(x.len()), k);
+        let Content::Integers(values) = &mut rows.content else {
+            unreachable!("just made of integers")
         };
-        for row in x.chunks_exact(k) {
-            let exponent = exponent_for(lanes::largest(row), limit).ok_or(NotFinite)?;
-            let at = rows.values.len();
-            rows.values.resize(at + k, 0);
-            lanes::quantise(row, power_of_two(exponent), &mut rows.values[at..]);
+        for (index, row) in x.chunks_exact(k).enumerate() {
+            let exponent = exponent_for(lanes::largest(row), limit);
+            let exponent = exponent.ok_or(NotFinite { row: index })?;
+            let at = values.len();
+            values.resize(at + k, 0);
+            lanes::quantise(row, power_of_two(exponent), &mut values[at..]);
             rows.exponents.push(exponent);
         }
         Ok(rows)
     }
 
-    /// One-hot rows (tokens,vocab), without a branch or index on the token.
+    /// One-hot rows (tokens,vocab), of which no branch or index depends on the token.
     pub fn one_hot(tokens: &[u32], vocab: usize) -> Self {
-        let mut values = Vec::with_capacity(tokens.len() * vocab);
-        for token in tokens {
-            values.extend((0..vocab as u32).map(|j| i32::from(j == *token)));
-        }
         Self {
             k: vocab,
-            values,
+            content: Content::OneHot(tokens.to_vec()),
             exponents: vec![0; tokens.len()],
         }
     }
@@ -59,7 +74,7 @@ impl FixedRows {
         let rows = values.len() / k;
         Self {
             k,
-            values,
+            content: Content::Integers(values),
             exponents: vec![0; rows],
         }
     }
@@ -74,30 +89,60 @@ impl FixedRows {
         self.k
     }
 
-    /// X (rows,k).
-    pub fn values(&self) -> &[i32] {
-        &self.values
-    }
-
     /// The exponent e of a row.
     pub(crate) fn exponent(&self, row: usize) -> i32 {
         self.exponents[row]
     }
 
-    /// Row by row (k,).
-    pub fn iter(&self) -> impl Iterator<Item = &[i32]> {
-        self.values.chunks_exact(self.k)
+    /// One row.
+    pub fn row(&self, row: usize) -> Row<'_> {
+        match &self.content {
+            Content::Integers(values) => Row::Integers(&values[row * self.k..][..self.k]),
+            Content::OneHot(places) => Row::OneHot(places[row]),
+        }
     }
 
-    /// rows x (k residues modulo P1, then k modulo P2).
-    pub fn residues(&self) -> Vec<u32> {
-        let mut out = Vec::with_capacity(2 * self.values.len());
-        for row in self.iter() {
-            for p in [P1, P2] {
-                out.extend(row.iter().map(|x| from_small(*x, p)));
+    /// Row by row.
+    pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        (0..self.rows()).map(|row| self.row(row))
+    }
+
+    /// `masks + factor X` modulo each prime, rows x (k modulo P1, then k modulo P2); no factor: 1.
+    ///
+    /// A one-hot row is written with its mask already on it, to memory that had neither before.
+    pub(crate) fn added_to(&self, mut masks: Vec<u32>, factor: Option<[Factor; 2]>) -> Vec<u32> {
+        let mut sums = match &self.content {
+            Content::Integers(_) => Vec::new(),
+            Content::OneHot(_) => vec![0; masks.len()],
+        };
+        for (row, at) in self.iter().zip((0..).step_by(2 * self.k)) {
+            for (i, p) in PRIMES.into_iter().enumerate() {
+                let part = at + i * self.k..at + (i + 1) * self.k;
+                match (row, factor) {
+                    (Row::OneHot(place), _) => {
+                        let one = factor.map_or(1, |factor| factor[i].times(1));
+                        let (masks, sums) = (&masks[part.clone()], &mut sums[part]);
+                        lanes::add_one_hot(masks, place, one, p, sums);
+                    }
+                    (Row::Integers(x), None) => lanes::add_small(&mut masks[part], x, p),
+                    (Row::Integers(x), Some(factor)) => {
+                        lanes::add_scaled(&mut masks[part], x, factor[i]);
+                    }
+                }
             }
         }
-        out
+        match &self.content {
+            Content::Integers(_) => masks,
+            Content::OneHot(_) => {
+                masks.zeroize();
+                sums
+            }
+        }
+    }
+
+    /// rows x (k residues modulo P1, then k modulo P2), for schemes that do not hide them.
+    pub fn residues(&self) -> Vec<u32> {
+        self.added_to(vec![0; 2 * self.k * self.rows()], None)
     }
 
     /// Products y (rows,n) from integers: `y = Y * (s * 2^-e)`, then the bias (n,) or nothing.
@@ -122,8 +167,23 @@ impl FixedRows {
 
 impl Drop for FixedRows {
     fn drop(&mut self) {
-        self.values.zeroize();
+        match &mut self.content {
+            Content::Integers(values) => values.zeroize(),
+            Content::OneHot(places) => places.zeroize(),
+        }
         self.exponents.zeroize();
+    }
+}
+
+#[cfg(test)]
+impl FixedRows {
+    /// X (rows,k).
+    pub(crate) fn integers(&self) -> Vec<i32> {
+        let of = |row: Row<'_>| match row {
+            Row::Integers(x) => x.to_vec(),
+            Row::OneHot(place) => (0..self.k as u32).map(|j| i32::from(j == place)).collect(),
+        };
+        self.iter().flat_map(of).collect()
     }
 }
 
@@ -131,11 +191,37 @@ impl Drop for FixedRows {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use talaria_arithmetic::residue;
+
+    /// A mask that was changed in place, or a row beside it, would tell by its one changed block where the one is.
+    #[test]
+    fn a_one_hot_row_is_written_once_and_with_its_mask() {
+        let masks: Vec<u32> = (0..2 * 2 * 5).map(|i| i * 1_000_003).collect();
+        let rows = FixedRows::one_hot(&[3, 0], 5);
+        let factor = PRIMES.map(|p| Factor::new(1 << 40, p));
+        for factor in [None, Some(factor)] {
+            let before = masks.clone();
+            let (at, bytes) = (before.as_ptr(), before.len());
+            let sums = rows.added_to(before, factor);
+            assert_eq!(sums.len(), bytes);
+            assert_ne!(sums.as_ptr(), at, "not in place");
+            for (i, (sum, mask)) in sums.iter().zip(&masks).enumerate() {
+                let (row, prime, place) = (i / 10, i / 5 % 2, i % 5);
+                let p = PRIMES[prime];
+                let one = factor.map_or(1, |factor| factor[prime].times(1));
+                let expected = match place == [3, 0][row] {
+                    true => residue::add(*mask, one, p),
+                    false => *mask,
+                };
+                assert_eq!(*sum, expected);
+            }
+        }
+    }
 
     #[test]
     fn one_hot_rows() {
         let rows = FixedRows::one_hot(&[2, 0], 3);
-        assert_eq!(rows.values(), [0, 0, 1, 1, 0, 0]);
+        assert!(rows.iter().eq([Row::OneHot(2), Row::OneHot(0)]));
         assert_eq!(rows.residues(), [0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 0]);
     }
 
@@ -150,7 +236,7 @@ mod tests {
         #[test]
         fn identity_comes_back(x in prop::collection::vec(-1e6f32..1e6, 1..20), bits in 14u32..=22) {
             let rows = FixedRows::quantise(&x, x.len(), bits).unwrap();
-            let integers: Vec<i64> = rows.values().iter().map(|x| i64::from(*x)).collect();
+            let integers: Vec<i64> = rows.integers().iter().map(|x| i64::from(*x)).collect();
             let back = rows.dequantise(&integers, &vec![1.0; x.len()], &[]);
             let max = x.iter().fold(0f32, |m, v| m.max(v.abs()));
             for (a, b) in x.iter().zip(&back) {

@@ -1,7 +1,7 @@
 //! One row as the payload knows it and as each host sees it, kept on request for demonstrations.
 
 use crate::{
-    fixed_point::FixedRows,
+    fixed_point::{FixedRows, Row},
     mask::{MaskedRows, Shipment},
     projection::Projection,
 };
@@ -43,6 +43,9 @@ impl GlimpseSlot {
         if self.wanted == 0 || projection.is_embedding || x.rows() == 0 {
             return;
         }
+        let Row::Integers(first) = x.row(0) else {
+            return;
+        };
         let wanted = self.wanted.min(projection.k);
         let scale = power_of_two(-x.exponent(0));
         let host = |shipment: &Shipment| match shipment {
@@ -56,7 +59,7 @@ impl GlimpseSlot {
         };
         self.kept = Some(Glimpse {
             projection: projection.name.clone(),
-            plain: x.values()[..wanted]
+            plain: first[..wanted]
                 .iter()
                 .map(|x| (f64::from(*x) * scale) as f32)
                 .collect(),

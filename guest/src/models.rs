@@ -29,6 +29,21 @@ pub struct State {
     caches: Vec<KvCache>,
 }
 
+impl State {
+    /// All that is behind it is no number.
+    #[cfg(test)]
+    pub(crate) fn poison(&mut self) {
+        self.caches.iter_mut().for_each(KvCache::poison);
+    }
+
+    /// Forgets what a pass added that did not come to its end; `positions` were behind the session before it.
+    pub fn rewind(&mut self, positions: usize) {
+        self.caches
+            .iter_mut()
+            .for_each(|cache| cache.truncate(positions));
+    }
+}
+
 /// Consecutive rows of one session in a forward pass.
 pub struct Input<'a> {
     /// Token ids.

@@ -84,9 +84,14 @@ pub enum ProjectError {
     /// A host failed.
     #[error(transparent)]
     Host(#[from] HostFailure),
-    /// The row cannot be sent.
-    #[error(transparent)]
-    NotFinite(#[from] NotFinite),
+    /// A row cannot be sent.
+    #[error("{error}")]
+    NotFinite {
+        /// Of the product.
+        place: Place,
+        /// Which of its rows.
+        error: NotFinite,
+    },
     /// The row cannot be masked.
     #[error(transparent)]
     NoMasks(#[from] NoMasks),
@@ -114,7 +119,12 @@ impl Products for Projector<'_> {
         let projection = self.ready.projection(place);
         let k = projection.k;
         self.in_calls(projection, x.len() / k, |rows| {
-            FixedRows::quantise(&x[rows.start * k..rows.end * k], k, projection.row_bits)
+            let first = rows.start;
+            let fixed = FixedRows::quantise(&x[first * k..rows.end * k], k, projection.row_bits);
+            fixed.map_err(|NotFinite { row }| ProjectError::NotFinite {
+                place,
+                error: NotFinite { row: first + row },
+            })
         })
     }
 
@@ -131,7 +141,7 @@ impl Projector<'_> {
         &mut self,
         projection: &Projection,
         rows: usize,
-        fixed: impl Fn(core::ops::Range<usize>) -> Result<FixedRows, NotFinite>,
+        fixed: impl Fn(core::ops::Range<usize>) -> Result<FixedRows, ProjectError>,
     ) -> Result<Vec<f32>, ProjectError> {
         let per_call = (CALL_RESIDUES / (2 * projection.k.max(projection.outputs))).max(1);
         let mut y = Vec::with_capacity(rows * projection.n);

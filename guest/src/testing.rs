@@ -48,6 +48,8 @@ pub struct TestWorld {
     /// A and R_pub of a projection, once they were needed.
     public: HashMap<u32, [PublicPolynomials; 2]>,
     pub quarantined: Vec<u32>,
+    /// The call, counted from now, for which host 2 brings no answer; it had its rows.
+    pub failing: Option<usize>,
 }
 
 pub fn manifest() -> Manifest {
@@ -131,6 +133,7 @@ impl TestWorld {
             supply: HashMap::new(),
             public: HashMap::new(),
             quarantined: Vec::new(),
+            failing: None,
         }
     }
 
@@ -308,7 +311,17 @@ impl World for TestWorld {
         }
         self.seen.push((rows.projection(), seen));
         (self.tamper)(&mut answers);
-        Ok(answers)
+        match self.failing {
+            Some(0) => {
+                self.failing = None;
+                let message = "gone".into();
+                Err(HostFailure { host: 2, message })
+            }
+            failing => {
+                self.failing = failing.map(|calls| calls - 1);
+                Ok(answers)
+            }
+        }
     }
 
     fn quarantine(&mut self, projection: u32) {

@@ -5,8 +5,9 @@
 //! | `GET /v1/channel?nonce=HEX` | WebSocket: evidence as text, then handshake and frames as binary messages |
 //! | `GET /v1/evidence?nonce=HEX` | evidence alone, for auditors |
 //! | `GET /v1/configuration` | what `host_configuration_digest` is the SHA-256 of |
-//! | `GET /health` | 200 while clients are served |
-//! | `GET /metrics` | Prometheus |
+//! | `GET /health` | 200 while clients are served and all GPU hosts answer; 503 else, and during set-up |
+//!
+//! `GET /metrics` for Prometheus is on a listener of its own, for the operator.
 //!
 //! Nothing here can read a prompt or a reply: frames are opened in the payload. So TLS would add nothing to what is
 //! protected but addresses and sizes; a proxy in front may add it.
@@ -81,24 +82,40 @@ impl Server {
     }
 
     /// Serves until `stop` is done; then takes no more clients, lets replies under way end within
-    /// [`Limits::grace`], and shuts the CVM down.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send) {
+    /// [`Limits::grace`], and shuts the CVM down. `metrics`: where the operator's monitoring asks, if it does.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        metrics: Option<TcpListener>,
+        stop: impl Future<Output = ()> + Send,
+    ) {
         let server = Arc::new(self);
         let routes = Router::new()
             .route("/v1/channel", get(channel))
             .route("/v1/evidence", get(evidence))
             .route("/v1/configuration", get(configuration))
             .route("/health", get(health))
-            .route("/metrics", get(metrics))
             .fallback(|| async { Refusal::NotFound })
             .with_state(server.clone());
+        let monitoring = Router::new()
+            .route("/metrics", get(monitor))
+            .fallback(|| async { Refusal::NotFound })
+            .with_state(server.clone());
+        let mut monitored_until = server.stop.subscribe();
+        let monitored = async move {
+            let Some(metrics) = metrics else { return };
+            let stopped = async move {
+                let _ = monitored_until.wait_for(|stop| *stop).await;
+            };
+            listener::serve(metrics, monitoring, stopped).await;
+        };
         let stopping = server.clone();
         let stopped = async move {
             stop.await;
             stopping.stopping.store(true, Ordering::SeqCst);
             stopping.stop.send_replace(true);
         };
-        listener::serve(listener, routes, stopped).await;
+        tokio::join!(listener::serve(listener, routes, stopped), monitored);
         server.clients.wait_until_gone(server.limits.grace).await;
         match Arc::try_unwrap(server) {
             Ok(server) => server.cvm.shutdown().await,
@@ -174,7 +191,7 @@ async fn channel(
 ) -> Result<Response, Refusal> {
     let begun = async {
         let nonce = nonce.parse()?;
-        let admission = server.admit(address)?;
+        let admission = server.admit(address)?.evictable();
         let reservation = server.reserve()?;
         let evidence = server.evidence(reservation.keys(), nonce).await?;
         Ok((admission, reservation, evidence))
@@ -187,7 +204,7 @@ async fn channel(
         .max_frame_size(MAX_FRAME_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
         server.metrics.connections.inc();
-        connection::serve(&server, socket, evidence, reservation).await;
+        connection::serve(&server, socket, evidence, reservation, &admission).await;
         drop(admission);
     }))
 }
@@ -210,16 +227,42 @@ async fn configuration(State(server): Shared) -> Response {
 async fn health(State(server): Shared) -> Result<&'static str, Refusal> {
     server.ready()?;
     server.reserve()?;
-    Ok("serving\n")
+    match server.cvm.hosts().contains(&false) {
+        true => Err(Refusal::HostAway),
+        false => Ok("serving\n"),
+    }
 }
 
-async fn metrics(State(server): Shared) -> Response {
+async fn monitor(State(server): Shared) -> Response {
     let text = server.metrics.text(
         server.cvm.counters(),
         server.clients.connected(),
         server.cvm.is_quarantined(),
+        &server.cvm.hosts(),
     );
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+/// Does `work`, which takes long, and tells whoever asks meanwhile that it is not done.
+///
+/// # Errors
+/// The operating system's.
+pub async fn while_setting_up<T>(
+    listener: &std::net::TcpListener,
+    work: impl Future<Output = T>,
+) -> std::io::Result<T> {
+    let listener = TcpListener::from_std(listener.try_clone()?)?;
+    let routes = Router::new().fallback(|| async { Refusal::SettingUp });
+    let (done, stopped) = tokio::sync::oneshot::channel::<()>();
+    let told = listener::serve(listener, routes, async {
+        let _ = stopped.await;
+    });
+    let worked = async {
+        let result = work.await;
+        drop(done);
+        result
+    };
+    Ok(tokio::join!(told, worked).1)
 }
 
 fn json(body: Vec<u8>) -> Response {

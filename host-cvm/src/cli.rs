@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use crate::api::Server;
+use crate::api::{Server, while_setting_up};
 use crate::attestation::{Attester, Endorsements, EvidenceKind};
 use crate::cvm::{Cvm, SetupPhase, SetupProgress};
 use crate::payload::Payload;
@@ -56,6 +56,12 @@ pub struct ServeArgs {
     /// Address for clients [default: 127.0.0.1:8600].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
+    /// Address for the operator's monitoring: GET /metrics, for Prometheus [default: none].
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Seconds that replies wait for a GPU host that is away, and go on when it is back [default: 60].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=86400))]
+    pub host_patience: Option<u32>,
     /// auto, configfs-tsm, sev-guest or development [default: auto].
     #[arg(long, value_name = "KIND")]
     pub evidence: Option<EvidenceKind>,
@@ -65,7 +71,7 @@ pub struct ServeArgs {
     /// Refuse any model but the one with this digest (64 hexadecimal digits, see `talaria-gpu digest`).
     #[arg(long, value_name = "HEX", value_parser = values::bytes)]
     pub expect_digest: Option<[u8; 32]>,
-    /// Where compiled code and R_pub of module-lwe are kept; they are checked before use [default: nowhere].
+    /// Where R_pub of module-lwe is kept; the payload checks every row before use [default: nowhere].
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
 }
@@ -101,7 +107,12 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     // The last line of set-up: whoever waits for it can connect.
     eprintln!("serving clients on http://{}", ready.listener.local_addr()?);
-    ready.server.serve(ready.listener, shutdown).await;
+    let Ready {
+        server,
+        listener,
+        metrics,
+    } = ready;
+    server.serve(listener, metrics, shutdown).await;
     Ok(stop.await.map_or(ExitCode::SUCCESS, Stop::served))
 }
 
@@ -109,6 +120,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
 struct Ready {
     server: Server,
     listener: TcpListener,
+    metrics: Option<TcpListener>,
 }
 
 async fn set_up(settings: Settings) -> anyhow::Result<Ready> {
@@ -118,11 +130,30 @@ async fn set_up(settings: Settings) -> anyhow::Result<Ready> {
     if attester.is_development() {
         eprintln!("WARNING: development evidence proves nothing: only for trying things out");
     }
-    let listener = TcpListener::bind(settings.listen).await;
-    let listener = listener.with_context(|| {
-        let listen = settings.listen;
-        format!("cannot listen on {listen}: choose another address with --listen")
-    })?;
+    let listener = bind(settings.listen, "--listen").await?.into_std()?;
+    let metrics = match settings.metrics_listen {
+        Some(address) => {
+            let listener = bind(address, "--metrics-listen").await?;
+            eprintln!("metrics on http://{}/metrics", listener.local_addr()?);
+            Some(listener)
+        }
+        None => None,
+    };
+    let server = while_setting_up(&listener, start(settings, attester)).await??;
+    let listener = TcpListener::from_std(listener)?;
+    Ok(Ready {
+        server,
+        listener,
+        metrics,
+    })
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}: choose another address with {flag}"))
+}
+
+async fn start(settings: Settings, attester: Attester) -> anyhow::Result<Server> {
     let configuration = settings.to_json();
     let (config, limits) = (settings.config.clone(), settings.limits);
     let payload = spawn_blocking(move || load_payload(&settings)).await??;
@@ -136,18 +167,18 @@ async fn set_up(settings: Settings) -> anyhow::Result<Ready> {
     if !summary.leaks.is_empty() {
         eprintln!("WARNING: {}", summary.leaks);
     }
-    let server = Server::new(started, attester, configuration, limits);
-    Ok(Ready { server, listener })
+    Ok(Server::new(started, attester, configuration, limits))
 }
 
+/// Compiled in this process each time: evidence speaks of the `.wasm`, so what runs must come of it, and not of a disk
+/// that the cloud supplies.
 fn load_payload(settings: &Settings) -> anyhow::Result<Payload> {
-    let cache = settings.config.cache_dir.as_deref();
     let Some(file) = &settings.payload else {
-        return Ok(Payload::load(crate::embedded_payload(), cache)?);
+        return Ok(Payload::load(crate::embedded_payload(), None)?);
     };
     let bytes = std::fs::read(file);
     let bytes = bytes.with_context(|| format!("cannot read the payload {}", file.display()))?;
-    let loaded = Payload::load(&bytes, cache);
+    let loaded = Payload::load(&bytes, None);
     loaded.with_context(|| format!("{} is no payload of Talaria", file.display()))
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::{join_all, try_join_all};
 use talaria_wire::channel::message::Request;
 
 use crate::engine::{EngineHandle, Reservation, Session, Snapshot};
+use crate::link::Roster;
 use crate::masks::{PublicMatrices, Source, memory, minter};
 use crate::payload::{Blueprint, Counters, Instance, Payload};
 pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
@@ -64,9 +65,10 @@ impl Cvm {
         config.validate()?;
         let hosts = setup::addresses(&config)?;
         let exposed = setup::exposed(config.masking, &hosts);
-        let served = Served::fetch(&hosts, config.deadlines).await?;
+        let roster = Arc::new(Roster::new(hosts.len()));
+        let served = Served::fetch(&hosts, roster.clone(), config.deadlines).await?;
         let (mut crew, blueprint) =
-            Crew::assemble(payload, &config, hosts.into(), &served.manifest);
+            Crew::assemble(payload, &config, hosts.into(), roster, &served.manifest);
 
         let snapshot = Snapshot::default();
         let first = EngineHandle::spawn(0, blueprint.clone(), snapshot.clone()).await?;
@@ -155,6 +157,11 @@ impl Cvm {
     /// Whether a GPU host lied, so that nothing is computed any more.
     pub fn is_quarantined(&self) -> bool {
         self.crew.is_quarantined()
+    }
+
+    /// Of every GPU host, whether it answers.
+    pub fn hosts(&self) -> Vec<bool> {
+        self.crew.presence.hosts()
     }
 
     /// Totals since set-up ended.

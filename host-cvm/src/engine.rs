@@ -8,9 +8,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use talaria_wire::channel::message::{Event, Request};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::cvm::CvmError;
@@ -19,6 +21,9 @@ use sealed::{Desk, SealedCommand};
 pub use sealed::{FrameReceiver, FrameSender, Reservation, SealedConnection};
 use session::OpenSession;
 pub use session::Session;
+
+/// Before a step that failed is repeated.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The set-up of the CVM once it is finished; holds the secret check vectors.
 pub(crate) type Snapshot = Arc<OnceLock<Zeroizing<Vec<u8>>>>;
@@ -93,6 +98,7 @@ impl EngineHandle {
                     snapshot,
                     sessions,
                     inbox,
+                    away: None,
                 };
                 engine.run();
             }
@@ -193,6 +199,8 @@ struct Engine {
     sessions: HashMap<u32, Slot>,
     desk: Desk,
     inbox: mpsc::UnboundedReceiver<Command>,
+    /// Since when steps fail because a host is away.
+    away: Option<Instant>,
 }
 
 /// A session of this engine.
@@ -219,13 +227,45 @@ impl Engine {
     /// The next command; waits for it only without anything to step. Outer none: nobody can send any more.
     fn next_command(&mut self) -> Option<Option<Command>> {
         if self.sessions.is_empty() && !self.desk.is_busy() {
+            self.away = None;
             return self.instance.idle(self.inbox.recv()).map(Some);
+        }
+        if let Some(since) = self.away {
+            return self.await_hosts(since);
         }
         match self.inbox.try_recv() {
             Ok(command) => Some(Some(command)),
             Err(mpsc::error::TryRecvError::Empty) => Some(None),
             Err(mpsc::error::TryRecvError::Disconnected) => None,
         }
+    }
+
+    /// The next command, or none once the step that failed should be repeated.
+    fn await_hosts(&mut self, since: Instant) -> Option<Option<Command>> {
+        let links = &self.blueprint.links;
+        let left = links.deadlines.patience.saturating_sub(since.elapsed());
+        let back = async {
+            sleep(PAUSE).await;
+            links.presence.complete().await;
+        };
+        let inbox = &mut self.inbox;
+        self.instance.idle(async {
+            tokio::select! {
+                command = inbox.recv() => command.map(Some),
+                _ = timeout(left, back) => Some(None),
+            }
+        })
+    }
+
+    /// Whether sessions wait for a host that failed: they are as they were before the step.
+    fn is_patient(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.away.get_or_insert(now);
+        let patient = now - since < self.blueprint.links.deadlines.patience;
+        if !patient {
+            self.away = None;
+        }
+        patient && !self.is_quarantined()
     }
 
     fn obey(&mut self, command: Command) {
@@ -282,8 +322,9 @@ impl Engine {
             Ok(progressed)
         });
         match progressed {
-            Ok(true) => {}
+            Ok(true) => self.away = None,
             Ok(false) => self.fail_all(&CvmError::Internal("it made no progress".into())),
+            Err(CvmError::Host(_)) if self.is_patient() => {}
             Err(CvmError::Integrity) => {
                 self.instance.quarantine();
                 self.fail_all(&CvmError::Integrity);
@@ -301,9 +342,14 @@ impl Engine {
         let progressed = stepped.and_then(|()| self.count());
         self.desk.move_frames(&mut self.instance);
         match progressed {
-            Ok(true) => return,
+            Ok(true) => return self.away = None,
             Ok(false) => tracing::error!(engine = self.index, "a step without progress"),
+            Err(CvmError::Host(_)) if self.is_patient() => return,
             Err(error) => {
+                if matches!(error, CvmError::Host(_)) {
+                    let _ = self.instance.give_up();
+                    self.desk.move_frames(&mut self.instance);
+                }
                 tracing::warn!(engine = self.index, %error, "all replies ended");
                 if matches!(error, CvmError::Integrity) {
                     self.instance.quarantine();

@@ -9,6 +9,8 @@ mod address;
 mod deadlines;
 mod error;
 pub(crate) mod fetch;
+mod presence;
+mod roster;
 mod stream;
 
 use std::sync::Arc;
@@ -29,6 +31,8 @@ use zeroize::Zeroizing;
 pub(crate) use address::HostAddress;
 pub use deadlines::{Deadlines, SETUP_FACTOR};
 pub use error::{LinkError, LinkFailure};
+pub(crate) use presence::{Presence, Watch};
+pub(crate) use roster::Roster;
 use stream::Link;
 
 use crate::payload::InstanceCounters;
@@ -99,6 +103,8 @@ pub(crate) struct Answer {
 #[derive(Clone)]
 pub(crate) struct LinkPlan {
     pub hosts: Arc<[HostAddress]>,
+    pub roster: Arc<Roster>,
+    pub presence: Presence,
     pub shapes: Arc<[MatrixShape]>,
     pub deadlines: Deadlines,
     /// Set once a host lied: nothing is sent any more.
@@ -138,7 +144,10 @@ impl Links {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let link = |host: &HostAddress| Link::new(host.clone(), plan.deadlines, counters.clone());
+        let link = |host: &HostAddress| {
+            let roster = plan.roster.clone();
+            Link::new(host.clone(), roster, plan.deadlines, counters.clone())
+        };
         let links = plan.hosts.iter().map(link).collect();
         Ok(Self {
             plan,
@@ -170,10 +179,14 @@ impl Links {
             };
             link.call(job)
         });
+        let presence = &self.plan.presence;
+        let hosts = &self.plan.hosts;
         let stop = &mut self.plan.stop;
         let answers = self.runtime.block_on(async {
             tokio::select! {
                 answers = try_join_all(calls) => answers,
+                // Frozen, or cut off without a word: its own deadline may be far.
+                lost = presence.lost() => Err(hosts[lost].unreachable("it does not say who it is")),
                 _ = stop.wait_for(|stop| *stop) => Err(LinkError::stopped()),
             }
         })?;

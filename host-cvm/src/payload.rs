@@ -88,8 +88,8 @@ impl Payload {
     ///
     /// With `cache_dir` the compiled code is kept there and found again: seconds become
     /// milliseconds. The directory is made if missing, readable by its owner only. Code in it is as
-    /// trusted as this program, so it must lie where nobody else writes: in a CVM in memory, never
-    /// on a disk of the cloud. Any doubt about directory or file and the component is compiled anew.
+    /// trusted as this program, and nothing that [`sha256`](Self::sha256) or evidence speaks of: for a user's own
+    /// machine only, so `talaria-cvm` gives none. Any doubt about directory or file and the component is compiled anew.
     pub fn load(wasm: &[u8], cache_dir: Option<&Path>) -> Result<Self, PayloadError> {
         let sha256: [u8; 32] = Sha256::digest(wasm).into();
         let engine = engine()?;

@@ -56,6 +56,23 @@ fn bad_flags_are_errors_that_say_what_to_do() {
     }
 }
 
+/// Whoever supplies the disk could alter it, and evidence would name the same payload.
+#[cfg(unix)]
+#[test]
+fn native_code_is_neither_kept_on_a_disk_nor_taken_from_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path().to_str().unwrap();
+    let development = ["--evidence", "development", "--listen", "127.0.0.1:0"];
+    let output = run(&[&HERE[..], &development, &["--cache-dir", cache]].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains("\npayload ") || stderr.starts_with("payload "),
+        "{stderr}"
+    );
+    let kept: Vec<_> = std::fs::read_dir(cache).unwrap().collect();
+    assert!(kept.is_empty(), "{kept:?}");
+}
+
 /// While it tries to reach a host that is not there.
 #[cfg(unix)]
 #[test]

@@ -19,6 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use talaria_transport::weighted::weighted_host_server::WeightedHostServer;
 use tokio::sync::watch;
 #[cfg(unix)]
@@ -71,7 +72,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = watch::channel(false);
-    let router = router(host, stopped.clone()).await;
+    let router = router(host, stopped.clone(), listener.link_key()).await;
     let served = accept(router, listener, until(stopped.clone()));
     let stopping = async {
         shutdown.await;
@@ -98,7 +99,7 @@ pub async fn bind(address: &Address) -> Result<Listener, ServeError> {
         })
 }
 
-async fn router(host: Arc<GpuHost>, stopped: watch::Receiver<bool>) -> Router {
+async fn router(host: Arc<GpuHost>, stopped: watch::Receiver<bool>, link_key: Bytes) -> Router {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<WeightedHostServer<Service>>().await;
     let stopping = until(stopped.clone());
@@ -109,7 +110,7 @@ async fn router(host: Arc<GpuHost>, stopped: watch::Receiver<bool>) -> Router {
             .await;
     });
     let max_request_bytes = host.max_request_bytes();
-    let service = WeightedHostServer::new(Service::new(host, stopped))
+    let service = WeightedHostServer::new(Service::new(host, stopped, link_key))
         .max_decoding_message_size(max_request_bytes);
     tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)

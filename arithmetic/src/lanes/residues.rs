@@ -38,7 +38,7 @@ pub fn add_scaled(a: &mut [u32], x: &[i32], factor: Factor) {
 
 /// `a mod p` for `a < 2p`.
 #[inline(always)]
-fn reduce(a: Lanes, prime: Lanes) -> Lanes {
+pub(super) fn reduce(a: Lanes, prime: Lanes) -> Lanes {
     let reduced = sub(a, prime);
     add(reduced, and(prime, top_bits(reduced)))
 }

@@ -93,6 +93,11 @@ impl Connection {
         }
     }
 
+    /// The first thing to send: that the handshake is complete.
+    pub(crate) fn ready(&mut self) -> Result<Vec<Vec<u8>>, ConnectionError> {
+        self.say(0, &ToPayload::Ready)
+    }
+
     /// Seals a request; frames to send.
     pub fn request(&mut self, request: Request) -> Result<(Stream, Vec<Vec<u8>>), ConnectionError> {
         let under_way = self.inboxes.values().filter(|inbox| !inbox.ended).count();

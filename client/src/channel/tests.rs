@@ -132,7 +132,7 @@ impl Transport for Host {
             self.to_client.push_back(answer.to_vec());
             return Ok(());
         };
-        channel.deliver(connection, frame, world)
+        channel.deliver(connection, frame, world).map(|_| ())
     }
 
     fn receive(&mut self) -> Result<Option<Vec<u8>>, payload::Refusal> {

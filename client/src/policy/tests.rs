@@ -105,3 +105,23 @@ proptest! {
         let _ = Policy::from_toml(&format!("version = 1\n[sev_snp]\n{text}"));
     }
 }
+
+/// Whether two hosts are two is said by their configuration alone.
+#[test]
+fn shares_need_a_configuration_whose_hosts_are_known() {
+    let digest = "00".repeat(32);
+    let policy = |masking: &str, more: &str| {
+        let text = format!(
+            "version = 1\n[claims]\npayload_sha256 = [\"{digest}\"]\nmodel_digest = [\"{digest}\"]\n\
+             masking = [{masking}]\n{more}"
+        );
+        Policy::from_toml(&text).map_err(|error| error.to_string())
+    };
+    let pinned = format!("host_configuration_digest = [\"{digest}\"]\n");
+    for masking in ["\"shares\"", "\"module-lwe 512x5\", \"shares\""] {
+        let error = policy(masking, "").unwrap_err();
+        assert!(error.contains("host_configuration_digest"), "{error}");
+        policy(masking, &pinned).unwrap();
+    }
+    policy("\"module-lwe 512x5\"", "").unwrap();
+}

@@ -122,7 +122,11 @@ impl Opened {
             sent.map_err(|error| RemoteError::CutOff(error.to_string()))?;
             socket::frame(socket).await
         });
-        let connection = handshake.finish(&answer.await??)?;
+        let mut connection = handshake.finish(&answer.await??)?;
+        for frame in connection.ready()? {
+            let sent = self.socket.send(Message::binary(frame)).await;
+            sent.map_err(|error| RemoteError::CutOff(error.to_string()))?;
+        }
         Ok(Session::begin(
             self.socket,
             connection,

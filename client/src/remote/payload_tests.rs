@@ -79,7 +79,9 @@ fn run(mut payload: Channel, mut world: TestWorld, listen: &Receiver<Told>) {
                 clients.insert(connection, frames);
                 id.send(connection).unwrap();
             }
-            Some(Told::Deliver(id, frame)) => payload.deliver(id, &frame, &mut world).unwrap(),
+            Some(Told::Deliver(id, frame)) => {
+                payload.deliver(id, &frame, &mut world).unwrap();
+            }
             Some(Told::Close(id)) => payload.close(id),
             None => payload.step(&mut world).unwrap(),
         }

@@ -280,6 +280,11 @@ pub enum Refusal {
     /// What Intel's chain of signatures and its own rules refuse; dcap-qvl says why.
     #[error("the quote is refused: {0}")]
     Quote(String),
+    /// Older than anything that Intel has a verdict on.
+    #[error(
+        "the platform's firmware is older than every TCB level that Intel lists: its operator has to update it; no policy can allow it"
+    )]
+    TcbBelowEveryLevel,
     /// An SGX enclave is no TD.
     #[error("the quote is an SGX enclave's")]
     QuoteNotTdx,

@@ -83,7 +83,22 @@ pub(super) fn verify(
             now.0,
             &QuotePolicy::claims_only(now.0),
         )
-        .map_err(|error| Refusal::Quote(format!("{error:#}")))
+        .map_err(|error| refused(&format!("{error:#}")))
+}
+
+/// What dcap-qvl (the exact release in the manifest) says of a platform below every level that Intel lists: nothing is
+/// wrong with its signatures, its firmware is too old to be judged.
+const BELOW_EVERY_LEVEL: [&str; 2] = [
+    "No matching TCB level found",
+    "is below minimum required from TDX module TCB levels",
+];
+
+/// The refusal for an error of dcap-qvl.
+fn refused(error: &str) -> Refusal {
+    match BELOW_EVERY_LEVEL.iter().any(|text| error.contains(text)) {
+        true => Refusal::TcbBelowEveryLevel,
+        false => Refusal::Quote(error.into()),
+    }
 }
 
 /// Verified claims against binding and policy.

@@ -87,9 +87,11 @@ pub(crate) fn development(claims: &Claims) -> Evidence {
 /// A policy that the default claims meet.
 pub(crate) fn policy() -> String {
     format!(
-        "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"shares\"]\n",
+        "version = 1\n[claims]\npayload_sha256 = [\"{}\"]\nmodel_digest = [\"{}\"]\nmasking = [\"shares\"]\n\
+         host_configuration_digest = [\"{}\"]\n",
         hex::encode([3; 32]),
         hex::encode([4; 32]),
+        hex::encode([6; 32]),
     )
 }
 
@@ -276,6 +278,7 @@ impl Connection {
                 self.streams.remove(&stream);
                 self.seen.cancelled.fetch_add(1, Ordering::SeqCst);
             }
+            ToPayload::Ready => {}
         }
         Some(())
     }

@@ -104,6 +104,7 @@ pub fn to_payload_seeds() -> Vec<Seed> {
         seed("chat", ToPayload::Request(full_request())),
         seed("credit", ToPayload::Credit(64)),
         seed("cancel", ToPayload::Cancel),
+        seed("ready", ToPayload::Ready),
     ]
 }
 

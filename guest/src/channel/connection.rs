@@ -59,11 +59,15 @@ impl Connection {
         Some(self.streams.entry(stream).or_default())
     }
 
-    /// More events of a stream may be sent. `None`: the client gave more than it had taken.
-    pub(super) fn credit(&mut self, stream: u32, events: u32) -> Option<()> {
+    /// More events of a stream may be sent; whether there is such a stream still. `None`: the client gave nothing, or
+    /// more than it had taken.
+    pub(super) fn credit(&mut self, stream: u32, events: u32) -> Option<bool> {
+        if events == 0 {
+            return None;
+        }
         match self.streams.get_mut(&stream) {
-            Some(stream) => stream.credit(events),
-            None => self.was_begun(stream),
+            Some(stream) => stream.credit(events).map(|()| true),
+            None => self.was_begun(stream).map(|()| false),
         }
     }
 

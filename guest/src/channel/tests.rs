@@ -73,11 +73,12 @@ impl Client {
         world: &mut TestWorld,
         stream: u32,
         message: &ToPayload,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
+        let mut brought = false;
         for frame in self.sealed.seal(stream, &message.to_bytes()).unwrap() {
-            channel.deliver(self.connection, &frame, world)?;
+            brought |= channel.deliver(self.connection, &frame, world)?;
         }
-        Ok(())
+        Ok(brought)
     }
 
     fn ask(
@@ -404,8 +405,11 @@ fn cancelled_and_closed_streams_take_their_sessions_with_them() {
 
 #[test]
 fn a_client_that_breaks_the_protocol_loses_its_connection() {
-    type Break = fn(&mut Client, &mut Channel, &mut TestWorld) -> Result<(), Refusal>;
-    let breaks: [(&str, Break); 7] = [
+    type Break = fn(&mut Client, &mut Channel, &mut TestWorld) -> Result<bool, Refusal>;
+    let breaks: [(&str, Break); 8] = [
+        ("no credit at all", |client, channel, world| {
+            client.say(channel, world, 5, &ToPayload::Credit(0))
+        }),
         ("a stream's number again", |client, channel, world| {
             client.say(channel, world, 5, &ToPayload::Request(request(&[1], 1)))
         }),
@@ -423,14 +427,11 @@ fn a_client_that_breaks_the_protocol_loses_its_connection() {
             channel.deliver(client.connection, &frame[0], world)
         }),
         ("too many streams", |client, channel, world| {
-            (6..6 + MAX_STREAMS as u32).try_for_each(|stream| {
-                client.say(
-                    channel,
-                    world,
-                    stream,
-                    &ToPayload::Request(request(&[40], 1)),
-                )
-            })
+            let mut all = (6..6 + MAX_STREAMS as u32).map(|stream| {
+                let asked = ToPayload::Request(request(&[40], 1));
+                client.say(channel, world, stream, &asked)
+            });
+            all.find(Result::is_err).unwrap()
         }),
         ("too long a message", |client, channel, world| {
             let part = talaria_wire::channel::Fragment {
@@ -438,10 +439,11 @@ fn a_client_that_breaks_the_protocol_loses_its_connection() {
                 last: false,
                 content: Zeroizing::new(vec![0; 60_000]),
             };
-            (0..100).try_for_each(|_| {
+            let mut all = (0..100).map(|_| {
                 let frame = client.sealed.seal_fragment(&part).unwrap();
                 channel.deliver(client.connection, &frame, world)
-            })
+            });
+            all.find(Result::is_err).unwrap()
         }),
     ];
     for (name, breaks) in breaks {
@@ -493,17 +495,90 @@ fn connections_are_bounded() {
         client.ask(&mut channel, &mut world, 0, &[40], 1);
         proven.push(client);
     }
-    for _ in 0..MAX_HANDSHAKES {
+    let mut silent = Vec::new();
+    for _ in 0..3 * MAX_HANDSHAKES {
         let first = hello(&channel, &mut world);
-        assert!(channel.open(&first, &mut world).is_ok());
+        silent.push(channel.open(&first, &mut world).unwrap().0);
+        assert!(channel.connections.len() <= MAX_CONNECTIONS);
+    }
+    // The oldest of those that never said anything made room, and no other.
+    let left = silent.split_off(2 * MAX_HANDSHAKES);
+    assert!(
+        silent
+            .iter()
+            .all(|id| !channel.connections.contains_key(id))
+    );
+    assert!(left.iter().all(|id| channel.connections.contains_key(id)));
+    for client in &proven {
+        assert!(channel.connections.contains_key(&client.connection));
+    }
+    // Nobody is locked out: a client that completes its handshake has its place.
+    for _ in 0..MAX_HANDSHAKES {
+        let mut client = Client::connect(&mut channel, &mut world);
+        let ready = client.say(&mut channel, &mut world, 0, &ToPayload::Ready);
+        assert_eq!(ready, Ok(false));
+        proven.push(client);
     }
     let first = hello(&channel, &mut world);
     assert_eq!(channel.open(&first, &mut world), Err(Refusal::Busy));
-    // Room for connections, but not for more that never said anything.
+    // No handshake of another version took a place from anybody.
     channel.close(proven[0].connection);
-    assert_eq!(channel.open(&first, &mut world), Err(Refusal::Busy));
-    channel.close(channel.next_connection - 1);
-    assert!(channel.open(&first, &mut world).is_ok());
+    channel.open(&first, &mut world).unwrap();
+    let broken = [9; HANDSHAKE_BYTES];
+    assert_eq!(channel.open(&broken, &mut world), Err(Refusal::Handshake));
+    assert_eq!(channel.connections.len(), MAX_CONNECTIONS);
+}
+
+/// A connection that holds a reply and gives it nothing must not live on that.
+#[test]
+fn frames_that_bring_nothing_on_are_told_from_those_that_do() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    let mut say = |stream, message: ToPayload| {
+        let brought = client.say(&mut channel, &mut world, stream, &message);
+        brought.unwrap()
+    };
+    let asked = |ids: &[u32]| ToPayload::Request(request(ids, 9));
+    assert!(say(0, asked(&[1])));
+    assert!(say(1, asked(&[2])));
+    assert!(!say(0, ToPayload::Ready));
+    assert!(say(0, ToPayload::Cancel));
+    assert!(!say(0, ToPayload::Cancel));
+    assert!(!say(0, ToPayload::Credit(1)));
+}
+
+#[test]
+fn a_host_that_is_away_ends_no_stream_until_it_is_given_up() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    client.ask(&mut channel, &mut world, 0, &[1], 3);
+    client.ask(&mut channel, &mut world, 1, &[2, 3], 9);
+    channel.step(&mut world).unwrap();
+    let mut heard = client.hear(&mut channel);
+    world.failing = Some(3);
+    assert!(matches!(channel.step(&mut world), Err(StepError::Host(_))));
+    assert!(channel.is_busy() && channel.pending().is_empty());
+    for _ in 0..2 {
+        channel.step(&mut world).unwrap();
+    }
+    heard.extend(client.hear(&mut channel));
+    let of_first = heard.into_iter().filter(|(stream, _)| *stream == 0);
+    expect_reply(
+        &of_first.map(|(_, event)| event).collect::<Vec<_>>(),
+        &[1],
+        3,
+    );
+
+    world.failing = Some(0);
+    assert!(matches!(channel.step(&mut world), Err(StepError::Host(_))));
+    channel.give_up();
+    assert!(!channel.is_busy() && channel.routes.is_empty());
+    let heard = client.hear(&mut channel);
+    let [(1, Event::Failed { failure, message })] = &heard[..] else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(*failure, Failure::Host);
+    assert!(message.contains("host 2"), "{message}");
 }
 
 #[test]

@@ -531,6 +531,114 @@ fn a_lie_ends_everything_for_good_and_releases_nothing() {
     }
 }
 
+/// Killed, frozen, restarted or cut off: whatever call it was, sessions go on as if nothing had been.
+#[test]
+fn a_step_that_a_host_failed_is_repeated_from_its_beginning_under_fresh_masks() {
+    let prompts = [vec![3, 1, 4, 1, 5], vec![9]];
+    let expected = prompts
+        .each_ref()
+        .map(|ids| alone(Scheme::DangerousPlaintext, 64, ids, 6));
+    for scheme in Scheme::ALL {
+        // Embedding, four for each of the layers, LM head; of the prompt's step and of one after it.
+        for (steps, call) in (0..3).flat_map(|steps| (0..10).map(move |call| (steps, call))) {
+            let mut world = TestWorld::new();
+            let mut engine = engine(&mut world, scheme, 4);
+            for ids in &prompts {
+                engine.open(request(ids, 6), &mut world).unwrap();
+            }
+            let mut replies = BTreeMap::<u32, (Vec<u32>, Option<Event>)>::new();
+            let mut keep = |events: Vec<(u32, Event)>| {
+                for (session, event) in events {
+                    let reply = replies.entry(session).or_default();
+                    match event {
+                        Event::Token { id, .. } => reply.0.push(id),
+                        finished => reply.1 = Some(finished),
+                    }
+                }
+            };
+            for _ in 0..steps {
+                keep(engine.step(&mut world).unwrap());
+            }
+            world.seen.clear();
+            world.failing = Some(call);
+            match engine.step(&mut world) {
+                Err(StepError::Host(message)) => assert!(message.contains("host 2"), "{message}"),
+                other => panic!("{other:?}"),
+            }
+            let first = std::mem::take(&mut world.seen);
+            keep(engine.step(&mut world).unwrap());
+            if scheme != Scheme::DangerousPlaintext {
+                for (index, hosts) in &first {
+                    assert!(!world.seen.contains(&(*index, hosts.clone())), "{scheme:?}");
+                }
+            }
+            for (session, (tokens, finished)) in run(&mut engine, &mut world) {
+                let reply = replies.entry(session).or_default();
+                reply.0.extend(tokens);
+                reply.1 = reply.1.take().or(finished);
+            }
+            for (session, expected) in (0..).zip(&expected) {
+                assert_eq!(&replies[&session], expected, "{scheme:?}, call {call}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_of_hosts_that_stay_away_are_given_up() {
+    let mut world = TestWorld::new();
+    let mut engine = engine(&mut world, Scheme::Shares, 4);
+    engine.open(request(&[1, 2], 6), &mut world).unwrap();
+    world.failing = Some(2);
+    assert!(matches!(engine.step(&mut world), Err(StepError::Host(_))));
+    assert!(engine.is_busy());
+    engine.give_up();
+    assert!(engine.is_idle());
+}
+
+#[test]
+fn a_row_that_is_not_finite_ends_its_own_session_only() {
+    let prompts = [vec![3, 1, 4], vec![1, 5], vec![9, 2]];
+    for poisoned in 0..3 {
+        let mut world = TestWorld::new();
+        let mut engine = engine(&mut world, Scheme::Shares, 16);
+        for ids in &prompts {
+            engine.open(request(ids, 5), &mut world).unwrap();
+        }
+        let begun = engine.step(&mut world).unwrap();
+        assert_eq!(begun.len(), 3);
+        engine.sessions.get_mut(&poisoned).unwrap().state.poison();
+        let events = engine.step(&mut world).unwrap();
+        let [(session, Event::Failed { failure, message })] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!((*session, *failure), (poisoned, Failure::Internal));
+        assert!(message.contains("not finite"), "{message}");
+        let replies = run(&mut engine, &mut world);
+        assert_eq!(replies.len(), 2);
+        for (session, (tokens, finished)) in replies {
+            let (all, end) = alone(Scheme::Shares, 16, &prompts[session as usize], 5);
+            assert_eq!((&tokens[..], finished), (&all[1..], end));
+        }
+    }
+}
+
+/// Whoever asks learns nothing of how much others have.
+#[test]
+fn a_refusal_for_want_of_room_is_the_same_however_much_others_hold() {
+    let refusal = |others: u64| {
+        let mut world = TestWorld::new();
+        let mut engine = engine(&mut world, Scheme::Shares, 4);
+        engine.open(request(&[1], 3), &mut world).unwrap();
+        engine.sessions.get_mut(&0).unwrap().state_bytes = others;
+        engine
+            .open(request(&[1], 3), &mut world)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(refusal(CACHE_BUDGET), refusal(CACHE_BUDGET - 1));
+}
+
 #[test]
 fn a_glimpse_shows_a_row_and_what_each_host_saw_of_it() {
     let mut world = TestWorld::new();

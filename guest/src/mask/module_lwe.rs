@@ -139,10 +139,10 @@ impl MaskingScheme for ModuleLwe {
         world: &mut dyn World,
     ) -> Result<Hidden, NoMasks> {
         let (k, outputs) = (projection.k, projection.outputs);
-        let mut masked = Vec::with_capacity(x.rows() * 2 * k);
+        let mut masks = Vec::with_capacity(x.rows() * 2 * k);
         let mut corrections = Zeroizing::new(Vec::with_capacity(x.rows() * 2 * outputs));
-        while masked.len() < x.rows() * 2 * k {
-            let wanted = x.rows() - masked.len() / (2 * k);
+        while masks.len() < x.rows() * 2 * k {
+            let wanted = x.rows() - masks.len() / (2 * k);
             let drawn = world
                 .draw(projection.index, wanted as u32)
                 .map_err(NoMasks)?;
@@ -155,15 +155,11 @@ impl MaskingScheme for ModuleLwe {
                     "minted masks have another shape than the rows".into(),
                 ));
             }
-            masked.extend_from_slice(&drawn.masks);
+            masks.extend_from_slice(&drawn.masks);
             corrections.extend_from_slice(&drawn.corrections);
         }
         let deltas = PRIMES.map(|p| Factor::new(1 << projection.delta_bits(), p));
-        for (x, masked) in x.iter().zip(masked.chunks_exact_mut(2 * k)) {
-            for (half, delta) in masked.chunks_exact_mut(k).zip(deltas) {
-                lanes::add_scaled(half, x, delta);
-            }
-        }
+        let masked = x.added_to(masks, Some(deltas));
         Ok((vec![Shipment::Residues(masked)], corrections))
     }
 

@@ -13,7 +13,7 @@ use crate::{
     projection::Projection,
     world::{World, fresh_seed},
 };
-use talaria_arithmetic::{P1, P2, PRIMES, keystream, lanes};
+use talaria_arithmetic::{PRIMES, keystream, lanes};
 use zeroize::Zeroizing;
 
 /// Has no parameters.
@@ -39,12 +39,7 @@ impl MaskingScheme for Shares {
         world: &mut dyn World,
     ) -> Result<Hidden, NoMasks> {
         let seed = fresh_seed(world);
-        let mut masked = keystream::expand_rows(&seed, x.rows(), x.k());
-        for (x, masked) in x.iter().zip(masked.chunks_exact_mut(2 * x.k())) {
-            let (first, second) = masked.split_at_mut(x.len());
-            lanes::add_small(first, x, P1);
-            lanes::add_small(second, x, P2);
-        }
+        let masked = x.added_to(keystream::expand_rows(&seed, x.rows(), x.k()), None);
         let shipments = vec![Shipment::Residues(masked), Shipment::Seed(seed)];
         Ok((shipments, Zeroizing::default()))
     }

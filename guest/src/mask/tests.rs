@@ -34,8 +34,9 @@ fn plain(world: &TestWorld, at: usize, x: &FixedRows) -> Vec<i64> {
             .map(|(x, w)| i64::from(*x) * i64::from(*w))
             .sum()
     };
-    x.iter()
-        .flat_map(|x| columns.clone().map(move |w| dot(x, w)))
+    let integers = x.integers();
+    let rows = integers.chunks(x.k());
+    rows.flat_map(|x| columns.clone().map(move |w| dot(x, w)))
         .collect()
 }
 

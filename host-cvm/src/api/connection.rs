@@ -6,8 +6,10 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use futures_util::{SinkExt, StreamExt, stream};
 use talaria_wire::channel::HANDSHAKE_BYTES;
+use tokio::sync::Notify;
 use tokio::time::{Instant, interval, timeout};
 
+use super::limits::Admission;
 use super::{QUIET, Server};
 use crate::engine::{FrameReceiver, FrameSender, Reservation, SealedConnection};
 use crate::payload::Refused;
@@ -24,6 +26,7 @@ pub(super) async fn serve(
     socket: WebSocket,
     evidence: Vec<u8>,
     reservation: Reservation,
+    admission: &Admission,
 ) {
     let (mut sink, mut stream) = socket.split();
     let begun = timeout(
@@ -31,7 +34,7 @@ pub(super) async fn serve(
         shake_hands(&mut sink, &mut stream, evidence, reservation),
     );
     let end = match begun.await {
-        Ok(Ok(connection)) => carry(server, &mut sink, &mut stream, connection).await,
+        Ok(Ok(connection)) => carry(server, &mut sink, &mut stream, connection, admission).await,
         Ok(Err(end)) => end,
         Err(_) => End::Idle,
     };
@@ -47,6 +50,8 @@ enum End {
     Idle,
     /// The CVM stops.
     Stopping,
+    /// It had sent no frame when another client needed its place.
+    Evicted,
     /// A message that is neither handshake nor frame.
     NotAFrame,
     Refused(Refused),
@@ -56,6 +61,7 @@ async fn close(server: &Server, sink: &mut Sink, end: End) {
     let (code, reason): (u16, String) = match end {
         End::Left => return,
         End::Idle => (close_code::NORMAL, "idle".into()),
+        End::Evicted => (close_code::AGAIN, "another client needed the place".into()),
         End::Stopping => (close_code::AWAY, "the CVM is shutting down".into()),
         End::NotAFrame => (close_code::UNSUPPORTED, "frames are binary messages".into()),
         End::Refused(refused) => {
@@ -99,6 +105,7 @@ async fn carry(
     sink: &mut Sink,
     stream: &mut Stream,
     connection: SealedConnection,
+    admission: &Admission,
 ) -> End {
     let (sender, receiver) = connection.split();
     let moved = Moved::new();
@@ -112,26 +119,48 @@ async fn carry(
         }
         moved.rest(QUIET).await;
     };
+    // Whoever completed the handshake says so at once; whoever did not takes a place from others.
+    let proven = Notify::new();
+    let unproven = async {
+        if timeout(server.limits.handshake, proven.notified())
+            .await
+            .is_ok()
+        {
+            admission.prove();
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
-        end = read(server, stream, &sender, &moved) => end,
+        end = read(server, stream, &sender, &moved, &proven) => end,
+        () = unproven => End::Idle,
         end = write(server, sink, receiver, &moved) => end,
         () = moved.rest(server.limits.idle) => End::Idle,
+        () = admission.evicted() => End::Evicted,
         () = stopped => End::Stopping,
     }
 }
 
-async fn read(server: &Server, stream: &mut Stream, sender: &FrameSender, moved: &Moved) -> End {
+async fn read(
+    server: &Server,
+    stream: &mut Stream,
+    sender: &FrameSender,
+    moved: &Moved,
+    proven: &Notify,
+) -> End {
     loop {
         let frame = match next_binary(stream).await {
             Ok(frame) => frame,
             Err(end) => return end,
         };
-        moved.now();
         server.metrics.frames_in.inc();
         server.metrics.bytes_in.inc_by(frame.len() as u64);
-        if let Err(refused) = sender.send(frame.to_vec()).await {
-            return End::Refused(refused);
+        match sender.send(frame.to_vec()).await {
+            // Frames that bring nothing on, whatever they are, keep no connection alive.
+            Ok(true) => moved.now(),
+            Ok(false) => {}
+            Err(refused) => return End::Refused(refused),
         }
+        proven.notify_one();
     }
 }
 

@@ -1,8 +1,9 @@
 //! How much of a CVM one client can take, a client being an IP address.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -18,10 +19,10 @@ pub struct Limits {
     pub connections_per_client: usize,
     /// Requests of one client for evidence or a connection in a minute: each costs a call of the hardware.
     pub evidence_per_minute: u32,
-    /// Time for a client's handshake after its evidence.
+    /// Time for a client's handshake after its evidence, and again for its first frame.
     #[serde(with = "seconds", rename = "handshake_seconds")]
     pub handshake: Duration,
-    /// A connection that moves no frame for this long is closed.
+    /// A connection on which nothing is brought on for this long is closed.
     #[serde(with = "seconds", rename = "idle_seconds")]
     pub idle: Duration,
     /// Time for replies under way when the CVM stops.
@@ -70,6 +71,9 @@ pub(super) struct Clients {
 #[derive(Default)]
 struct Seen {
     clients: Mutex<HashMap<IpAddr, Client>>,
+    /// Connections that may be evicted, oldest first.
+    unproven: Mutex<BTreeMap<u64, Arc<Place>>>,
+    admitted: AtomicU64,
     left: Notify,
 }
 
@@ -80,10 +84,37 @@ struct Client {
     counted: Instant,
 }
 
-/// A client's place; given back when dropped.
+/// A client's place; given back when dropped, or when the client is evicted.
 pub(super) struct Admission {
-    address: IpAddr,
+    number: u64,
+    place: Arc<Place>,
     seen: Arc<Seen>,
+}
+
+struct Place {
+    address: IpAddr,
+    given_back: AtomicBool,
+    evicted: Notify,
+}
+
+impl Admission {
+    /// From now on its place may be given to another client, until it [proves](Self::prove) to be one.
+    pub(super) fn evictable(self) -> Self {
+        let mut unproven = lock(&self.seen.unproven);
+        unproven.insert(self.number, self.place.clone());
+        drop(unproven);
+        self
+    }
+
+    /// It sent a frame that the payload took: its place is its own.
+    pub(super) fn prove(&self) {
+        lock(&self.seen.unproven).remove(&self.number);
+    }
+
+    /// Waits until its place was given to another.
+    pub(super) async fn evicted(&self) {
+        self.place.evicted.notified().await;
+    }
 }
 
 impl Clients {
@@ -99,6 +130,9 @@ impl Clients {
         let address = network(address);
         let most = f64::from(self.limits.evidence_per_minute);
         let now = Instant::now();
+        if self.connected() >= self.limits.connections {
+            self.seen.evict();
+        }
         let mut clients = self.seen.lock();
         let connected: usize = clients.values().map(|client| client.connected).sum();
         // Clients that are gone and may ask as often as anybody need no entry.
@@ -119,7 +153,12 @@ impl Clients {
         client.connected += 1;
         drop(clients);
         Some(Admission {
-            address,
+            number: self.seen.admitted.fetch_add(1, Ordering::Relaxed),
+            place: Arc::new(Place {
+                address,
+                given_back: AtomicBool::new(false),
+                evicted: Notify::new(),
+            }),
             seen: self.seen.clone(),
         })
     }
@@ -156,17 +195,37 @@ impl Client {
 
 impl Seen {
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Client>> {
-        let locked = self.clients.lock();
-        locked.unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.clients)
     }
+
+    /// Takes the place of the connection that is unproven for longest.
+    fn evict(&self) {
+        let oldest = lock(&self.unproven).pop_first();
+        if let Some((_, place)) = oldest {
+            self.give_back(&place);
+            place.evicted.notify_one();
+        }
+    }
+
+    fn give_back(&self, place: &Place) {
+        if place.given_back.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(client) = self.lock().get_mut(&place.address) {
+            client.connected -= 1;
+        }
+        self.left.notify_waiters();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if let Some(client) = self.seen.lock().get_mut(&self.address) {
-            client.connected -= 1;
-        }
-        self.seen.left.notify_waiters();
+        self.prove();
+        self.seen.give_back(&self.place);
     }
 }
 
@@ -208,6 +267,30 @@ mod tests {
         drop(first);
         assert_eq!(clients.connected(), 2);
         assert!(clients.admit(address("10.0.0.1")).is_some());
+    }
+
+    /// Handshakes without a frame, from as many addresses, kept every new client out for ten minutes.
+    #[tokio::test]
+    async fn connections_without_a_frame_lock_nobody_out() {
+        let clients = clients(|l| (l.connections, l.connections_per_client) = (3, 3));
+        let proven = clients.admit(address("10.0.0.1")).unwrap().evictable();
+        proven.prove();
+        let oldest = clients.admit(address("10.0.0.2")).unwrap().evictable();
+        let newer = clients.admit(address("10.0.0.2")).unwrap().evictable();
+        let third = clients.admit(address("10.0.0.3")).unwrap().evictable();
+        oldest.evicted().await;
+        assert_eq!(clients.connected(), 3);
+        drop(oldest);
+        assert_eq!(clients.connected(), 3, "given back once");
+        third.prove();
+        let fourth = clients.admit(address("10.0.0.4")).unwrap();
+        newer.evicted().await;
+        assert!(
+            clients.admit(address("10.0.0.5")).is_none(),
+            "all others are proven"
+        );
+        drop((proven, newer, third, fourth));
+        assert_eq!(clients.connected(), 0);
     }
 
     #[test]

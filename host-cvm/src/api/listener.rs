@@ -13,6 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::limits::{Clients, Limits};
 
@@ -24,6 +25,9 @@ const SOCKETS_PER_CLIENT: usize = 64;
 
 /// Time for a request's headers, and between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
+
+/// Time for all requests of a socket, but for one that becomes a connection to the payload.
+const LIFE: Duration = Duration::from_secs(60);
 
 /// Serves until `stop` is done and requests under way are answered. Requests carry the client's [`ConnectInfo`].
 pub(super) async fn serve(
@@ -52,7 +56,7 @@ pub(super) async fn serve(
             let routes = routes.clone().layer(Extension(ConnectInfo(address)));
             let stopping = stopping.subscribe();
             connections.spawn(async move {
-                if let Err(error) = converse(stream, routes, stopping).await {
+                if let Err(error) = converse(stream, routes, stopping, LIFE).await {
                     tracing::debug!(%error, "a socket failed");
                 }
                 drop(admission);
@@ -69,6 +73,7 @@ async fn converse(
     stream: TcpStream,
     routes: Router,
     mut stopping: watch::Receiver<()>,
+    life: Duration,
 ) -> hyper::Result<()> {
     // Frames are small and each is waited for: Nagle's algorithm would hold them back.
     let _ = stream.set_nodelay(true);
@@ -81,9 +86,11 @@ async fn converse(
     tokio::select! {
         ended = &mut connection => return ended,
         _ = stopping.changed() => {}
+        () = sleep(life) => {}
     }
     connection.as_mut().graceful_shutdown();
-    connection.await
+    // A client that does not read its answers is not waited for.
+    timeout(HEADERS, connection).await.unwrap_or(Ok(()))
 }
 
 #[cfg(test)]
@@ -145,6 +152,25 @@ mod tests {
             let closed = tokio::time::timeout(3 * HEADERS, stream.read_to_end(&mut rest));
             closed.await.expect("closed").expect("read");
         }
+    }
+
+    /// Requests without end, of which no answer is read.
+    #[tokio::test]
+    async fn a_socket_that_only_asks_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (_stop, stopping) = watch::channel(());
+        let body = "x".repeat(1 << 20);
+        let routes = Router::new().route("/", get(async move || body.clone()));
+        let life = Duration::from_millis(200);
+        let served = tokio::spawn(converse(stream, routes, stopping, life));
+        let request = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+        let flood = async { while client.write_all(request).await.is_ok() {} };
+        timeout(3 * HEADERS, flood).await.expect("closed");
+        let _ = served.await.unwrap();
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
 use crate::payload::Counters;
@@ -24,7 +25,13 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// All of it as it is now, in the text format of OpenMetrics.
-    pub(super) fn text(&self, cvm: Counters, connected: usize, quarantined: bool) -> String {
+    pub(super) fn text(
+        &self,
+        cvm: Counters,
+        connected: usize,
+        quarantined: bool,
+        hosts: &[bool],
+    ) -> String {
         let mut metrics = Registry::with_prefix("talaria_cvm");
         for (name, help, total) in [
             (
@@ -87,6 +94,12 @@ impl Metrics {
         ] {
             metrics.register(name, help, ConstGauge::new(value));
         }
+        let up = Family::<[(&str, String); 1], Gauge>::default();
+        for (index, there) in (1..).zip(hosts) {
+            let host = [("host", usize::to_string(&index))];
+            up.get_or_create(&host).set((*there).into());
+        }
+        metrics.register("gpu_host_up", "1 while a GPU host answers", up);
         let mut text = String::new();
         encode(&mut text, &metrics).expect("a string takes all");
         text

@@ -111,6 +111,9 @@ pub struct SchemeArgs {
     /// Most memory for masks and public matrices of module-lwe, in GB [default: what is free].
     #[arg(long, value_name = "GB", value_parser = number(POSITIVE))]
     pub mask_memory: Option<f32>,
+    /// Let links of shares be plain where a network can read them: whoever reads both knows every row.
+    #[arg(long)]
+    pub dangerous_plain_links: bool,
     /// Rank of remo as a fraction of a row's length [default: 0.5].
     #[arg(long, value_name = "FRACTION", value_parser = number(FRACTION))]
     pub remo_rank: Option<f32>,
@@ -149,6 +152,7 @@ impl SchemeArgs {
             public_seed: self.public_seed.or(other.public_seed),
             minting: self.minting.or(other.minting),
             mask_memory: self.mask_memory.or(other.mask_memory),
+            dangerous_plain_links: self.dangerous_plain_links || other.dangerous_plain_links,
             remo_rank: self.remo_rank.or(other.remo_rank),
         }
     }
@@ -179,6 +183,7 @@ pub fn configured(masking: Masking, settings: &SchemeArgs, engines: &EngineArgs)
         minting: settings.minting.unwrap_or(spare),
         mask_memory: settings.mask_memory.map(|gb| (f64::from(gb) * 1e9) as u64),
         remo_rank: settings.remo_rank.unwrap_or(defaults.remo_rank),
+        dangerous_plain_links: settings.dangerous_plain_links,
         ..defaults
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use talaria_program::values;
 
 use super::ServeArgs;
@@ -13,6 +14,7 @@ use super::masking::{EngineArgs, MaskingArgs, SchemeArgs, configured, parameters
 use crate::api::Limits;
 use crate::attestation::EvidenceKind;
 use crate::cvm::CvmConfig;
+use crate::link::HostAddress;
 
 /// Longest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -29,16 +31,19 @@ struct File {
     minting: Option<usize>,
     mask_memory_gb: Option<f32>,
     remo_rank: Option<f32>,
+    dangerous_plain_links: bool,
     engines: Option<usize>,
     max_batch_rows: Option<u32>,
     payload: Option<PathBuf>,
     listen: Option<SocketAddr>,
+    metrics_listen: Option<SocketAddr>,
     evidence: Option<String>,
     certificates: Vec<PathBuf>,
     collateral: Option<PathBuf>,
     expect_digest: Option<String>,
     cache_dir: Option<PathBuf>,
     project_timeout_seconds: Option<u32>,
+    host_patience_seconds: Option<u32>,
     limits: Limits,
 }
 
@@ -51,6 +56,8 @@ pub struct Settings {
     pub payload: Option<PathBuf>,
     /// Address for clients.
     pub listen: SocketAddr,
+    /// Address for monitoring; none: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// Provider of evidence.
     pub evidence: EvidenceKind,
     /// DER certificates of the processor's key, where the hypervisor gives none.
@@ -67,20 +74,31 @@ pub struct Settings {
 /// What `host_configuration_digest` speaks of: all that shapes how requests are served, nothing of where files lie,
 /// and nothing of the machine.
 #[derive(Serialize)]
-struct Configuration<'s> {
+struct Configuration {
     release: &'static str,
-    gpu: &'s [String],
+    gpu: Vec<Gpu>,
     masking: &'static str,
     mask_parameters: &'static str,
     public_seed: String,
     remo_rank: f32,
+    dangerous_plain_links: bool,
     expect_digest: Option<String>,
     engines: usize,
     minting: Option<usize>,
     max_batch_rows: u32,
     mask_memory_gb: Option<f32>,
     project_timeout_seconds: u64,
+    host_patience_seconds: u64,
     limits: Limits,
+}
+
+/// A GPU host, for whoever knows it: clients need neither its address nor its key.
+#[derive(Serialize)]
+struct Gpu {
+    /// Of the address as it was given.
+    address_sha256: String,
+    /// Of the public key of an encrypted link.
+    link_key_sha256: Option<String>,
 }
 
 impl Settings {
@@ -120,6 +138,9 @@ impl Settings {
         if let Some(limit) = file.project_timeout_seconds {
             config.deadlines.project = Duration::from_secs(limit.into());
         }
+        if let Some(limit) = args.host_patience.or(file.host_patience_seconds) {
+            config.deadlines.patience = Duration::from_secs(limit.into());
+        }
         config.validate()?;
         Ok(Self {
             config,
@@ -128,6 +149,7 @@ impl Settings {
                 .listen
                 .or(file.listen)
                 .unwrap_or(([127, 0, 0, 1], 8600).into()),
+            metrics_listen: args.metrics_listen.or(file.metrics_listen),
             evidence: args.evidence.or(evidence).unwrap_or(EvidenceKind::Auto),
             certificates: file.certificates,
             collateral: file.collateral,
@@ -140,19 +162,28 @@ impl Settings {
     /// What `host_configuration_digest` is the SHA-256 of.
     pub fn to_json(&self) -> Vec<u8> {
         let config = &self.config;
+        let gpu = |(index, url): (usize, &String)| {
+            let host = HostAddress::parse(index, url).expect("validated");
+            Gpu {
+                address_sha256: hex::encode(host.digest()),
+                link_key_sha256: host.key().map(|key| hex::encode(Sha256::digest(key))),
+            }
+        };
         let configuration = Configuration {
             release: env!("CARGO_PKG_VERSION"),
-            gpu: &config.hosts,
+            gpu: config.hosts.iter().enumerate().map(gpu).collect(),
             masking: config.masking.name(),
             mask_parameters: config.parameters.name,
             public_seed: hex::encode(config.public_seed),
             remo_rank: config.remo_rank,
+            dangerous_plain_links: config.dangerous_plain_links,
             expect_digest: config.expected_digest.map(hex::encode),
             engines: config.engines,
             minting: self.minting,
             max_batch_rows: config.max_batch_rows,
             mask_memory_gb: self.mask_memory_gb,
             project_timeout_seconds: config.deadlines.project.as_secs(),
+            host_patience_seconds: config.deadlines.patience.as_secs(),
             limits: self.limits,
         };
         serde_json::to_vec(&configuration).expect("plain data always serialises")
@@ -177,6 +208,7 @@ impl File {
                 minting: self.minting,
                 mask_memory: self.mask_memory_gb,
                 remo_rank: self.remo_rank,
+                dangerous_plain_links: self.dangerous_plain_links,
             },
         })
     }

@@ -23,6 +23,8 @@ pub struct CvmConfig {
     pub expected_digest: Option<[u8; 32]>,
     /// `http://host:port` or `unix:/path` of each GPU host, as many as the masking needs.
     pub hosts: Vec<String>,
+    /// Let links of `shares` be plain where a network can read them: who reads both knows every row.
+    pub dangerous_plain_links: bool,
     /// Payload instances that serve sessions, one thread each.
     pub engines: usize,
     /// Payload instances that mint masks ahead, one thread each; used by module-lwe only.
@@ -39,7 +41,7 @@ pub struct CvmConfig {
     pub deadlines: Deadlines,
     /// Most bytes of memory of one instance, at most 4 GiB.
     pub memory_limit: u64,
-    /// Where compiled code ([`crate::Payload::load`]) and R_pub are kept; none: nowhere.
+    /// Where R_pub is kept; none: nowhere.
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -50,6 +52,7 @@ impl Default for CvmConfig {
             remo_rank: 0.5,
             expected_digest: None,
             hosts: Vec::new(),
+            dangerous_plain_links: false,
             engines: 1,
             minting: 1,
             parameters: Parameters::default_set(),
@@ -92,7 +95,8 @@ impl CvmConfig {
 }
 
 impl CvmConfig {
-    /// As many as the masking needs, none of them twice.
+    /// As many as the masking needs, none of them twice, on links that together give nothing away. That they are
+    /// not one by other names is seen when they answer.
     fn validate_hosts(&self) -> Result<(), CvmError> {
         let (needed, given) = (self.masking.hosts(), self.hosts.len());
         check(needed == given, || {
@@ -103,14 +107,35 @@ impl CvmConfig {
                 self.masking
             )
         })?;
+        let mut keys = Vec::new();
         for (index, url) in self.hosts.iter().enumerate() {
-            HostAddress::parse(index, url).map_err(CvmError::Config)?;
+            let host = HostAddress::parse(index, url).map_err(CvmError::Config)?;
             check(!self.hosts[..index].contains(url), || {
                 format!(
                     "{url} is given twice: with both shares of a row it would see the row; give two servers of \
                      different operators"
                 )
             })?;
+            let lost = self.masking.plain_links();
+            let plain = !lost.is_empty() && host.is_exposed();
+            check(!plain || self.dangerous_plain_links, || {
+                format!(
+                    "{url}: masking {} takes encrypted links only beyond this machine: {lost}. Start talaria-gpu \
+                     with --link-key and give the noise:// address that it prints, or accept this with \
+                     --dangerous-plain-links",
+                    self.masking
+                )
+            })?;
+            if let Some(key) = host.key() {
+                check(!keys.contains(key), || {
+                    format!(
+                        "two GPU hosts have the link key {}: whoever holds it sees both shares of a row; give two \
+                         servers of different operators",
+                        hex::encode(key)
+                    )
+                })?;
+                keys.push(*key);
+            }
         }
         Ok(())
     }
@@ -131,7 +156,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         let good = CvmConfig {
-            hosts: vec!["http://a:1".into(), "http://b:1".into()],
+            hosts: vec!["http://127.0.0.1:1".into(), "unix:/b".into()],
             ..CvmConfig::default()
         };
         good.validate().unwrap();
@@ -147,6 +172,20 @@ mod tests {
         assert!(bad(|c| c.remo_rank = f32::NAN).contains("rank"));
         assert!(bad(|c| c.remo_rank = 0.0).contains("rank"));
         assert!(bad(|c| (c.masking, c.minting) = (Masking::ModuleLwe, 0)).contains("1 GPU host"));
+        assert!(bad(|c| c.hosts[1] = "http://b:1".into()).contains("--dangerous-plain-links"));
+        let noise = |host: &str| format!("noise://{}@{host}:1", "11".repeat(32));
+        let mut twins = CvmConfig {
+            hosts: vec![noise("a"), noise("b")],
+            ..CvmConfig::default()
+        };
+        let error = twins.validate().unwrap_err().to_string();
+        assert!(
+            error.contains("two GPU hosts have the link key 1111"),
+            "{error}"
+        );
+        twins.hosts[1] = "http://b:1".into();
+        twins.dangerous_plain_links = true;
+        twins.validate().unwrap();
         assert!(bad(|c| c.engines = 0).contains("engine"));
         assert!(bad(|c| c.max_batch_rows = 0).contains("row"));
         assert!(bad(|c| c.memory_limit = (4 << 30) + 1).contains("4096 MiB"));

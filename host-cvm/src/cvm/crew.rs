@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::CvmConfig;
 use crate::engine::EngineHandle;
-use crate::link::{HostAddress, LinkPlan};
+use crate::link::{HostAddress, LinkPlan, Presence, Roster, Watch};
 use crate::masks::Pools;
 use crate::payload::{Blueprint, Counters, Payload};
 
@@ -19,8 +19,10 @@ pub(crate) struct Crew {
     pub engines: Vec<EngineHandle>,
     pub minters: Vec<JoinHandle<()>>,
     pub pools: Arc<Pools>,
+    pub presence: Presence,
     quarantined: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
+    _watch: Watch,
 }
 
 impl Crew {
@@ -29,16 +31,20 @@ impl Crew {
         payload: &Payload,
         config: &CvmConfig,
         hosts: Arc<[HostAddress]>,
+        roster: Arc<Roster>,
         manifest: &Manifest,
     ) -> (Self, Blueprint) {
         let (stop, stopped) = watch::channel(false);
         let quarantined = Arc::new(AtomicBool::new(false));
         let shapes: Arc<[_]> = MatrixShape::of_manifest(manifest).into();
         let pools = Arc::new(Pools::new(shapes.clone(), config.parameters.degree));
+        let (watch, presence) = Watch::start(&hosts, &roster, config.deadlines);
         let blueprint = Blueprint {
             payload: payload.clone(),
             links: LinkPlan {
                 hosts,
+                roster,
+                presence: presence.clone(),
                 shapes,
                 deadlines: config.deadlines,
                 quarantined: quarantined.clone(),
@@ -51,8 +57,10 @@ impl Crew {
             engines: Vec::new(),
             minters: Vec::new(),
             pools,
+            presence,
             quarantined,
             stop,
+            _watch: watch,
         };
         (crew, blueprint)
     }

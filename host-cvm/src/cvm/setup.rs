@@ -1,5 +1,7 @@
 //! Set-up: which model the hosts serve, and the pass of its weights through the payload.
 
+use std::sync::Arc;
+
 use futures_util::future::try_join_all;
 use talaria_arithmetic::module_lwe::Parameters;
 use talaria_wire::manifest::{Generation, Manifest, WeightFormat};
@@ -7,7 +9,7 @@ use talaria_wire::manifest::{Generation, Manifest, WeightFormat};
 use super::{CvmConfig, CvmError};
 use crate::engine::EngineHandle;
 use crate::link::fetch::{self, Weights};
-use crate::link::{Deadlines, HostAddress};
+use crate::link::{Deadlines, HostAddress, Roster};
 use crate::masks::{MaskMemory, Masking, PublicRowsFrom};
 use crate::payload::Payload;
 use crate::payload::bindings::exports::talaria::payload::setup;
@@ -90,6 +92,7 @@ pub(crate) fn exposed(masking: Masking, hosts: &[HostAddress]) -> String {
 /// The model that all hosts serve, by their manifests.
 pub(crate) struct Served {
     first: HostAddress,
+    roster: Arc<Roster>,
     deadlines: Deadlines,
     bytes: Vec<u8>,
     pub manifest: Manifest,
@@ -99,9 +102,12 @@ impl Served {
     /// Asks every host; their manifests must be the same, byte for byte.
     pub(super) async fn fetch(
         hosts: &[HostAddress],
+        roster: Arc<Roster>,
         deadlines: Deadlines,
     ) -> Result<Self, CvmError> {
-        let fetches = hosts.iter().map(|host| fetch::manifest(host, deadlines));
+        let fetches = hosts
+            .iter()
+            .map(|host| fetch::manifest(host, &roster, deadlines));
         let manifests = try_join_all(fetches).await?;
         let mut pairs = hosts.iter().zip(manifests);
         let (first, bytes) = pairs
@@ -120,6 +126,7 @@ impl Served {
         })?;
         Ok(Self {
             first: first.clone(),
+            roster,
             deadlines,
             bytes,
             manifest,
@@ -141,7 +148,7 @@ pub(crate) async fn run(
         .run(move |instance| instance.begin(&bytes, &options))
         .await?;
     let total = served.manifest.weight_bytes();
-    let weights = Weights::open(&served.first, served.deadlines, total).await?;
+    let weights = Weights::open(&served.first, &served.roster, served.deadlines, total).await?;
     ingest(engine, weights, total, progress).await?;
     let found = engine.run(|instance| instance.finish()).await?;
     summary(found, served.manifest, payload)

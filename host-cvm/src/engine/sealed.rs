@@ -23,7 +23,7 @@ pub(crate) enum SealedCommand {
     /// The first message of a client.
     Open(Box<Handshake>),
     /// The next frame of a client.
-    Deliver(u64, Vec<u8>, oneshot::Sender<Result<(), Refused>>),
+    Deliver(u64, Vec<u8>, oneshot::Sender<Result<bool, Refused>>),
     /// A client that was slow can take frames again.
     Room,
     Close(u64),
@@ -128,7 +128,7 @@ impl Desk {
         instance: &mut Instance,
         connection: u64,
         frame: &[u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<bool, Refused> {
         if !self.connections.contains_key(&connection) {
             return Err(Refused::Gone);
         }
@@ -251,8 +251,9 @@ impl SealedConnection {
 }
 
 impl FrameSender {
-    /// Delivers the client's next frame; back when the payload took it, so that a client cannot pile up frames.
-    pub async fn send(&self, frame: Vec<u8>) -> Result<(), Refused> {
+    /// Delivers the client's next frame; back when the payload took it, so that a client cannot pile up frames. Whether
+    /// it brought something on.
+    pub async fn send(&self, frame: Vec<u8>) -> Result<bool, Refused> {
         let (reply, answer) = oneshot::channel();
         let command = SealedCommand::Deliver(self.id, frame, reply);
         let sent = self.engine.send(Command::Sealed(command));

@@ -2,22 +2,27 @@
 
 use std::error::Error;
 use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use sha2::{Digest, Sha256};
 use talaria_transport::link::{Secured, initiate};
+use talaria_transport::weighted::IdentityRequest;
+use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_wire::channel::KEY_BYTES;
 use talaria_wire::channel::noise::Drawn;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tower::service_fn;
 
+use super::Deadlines;
 use super::error::{LinkError, LinkFailure, reason, root_cause};
+use super::roster::{Met, Roster};
 
 /// Credit of HTTP/2 for what a host may send before it is read: a product of an LM head of 150,000
 /// outputs for 16 rows fits.
@@ -28,7 +33,7 @@ const FRAME_BYTES: u32 = 1 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// One GPU host.
+/// Address of one GPU host.
 #[derive(Clone, Debug)]
 pub(crate) struct HostAddress {
     /// From 0.
@@ -78,6 +83,16 @@ impl HostAddress {
         })
     }
 
+    /// SHA-256 of the address as it was given.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.url.as_bytes()).into()
+    }
+
+    /// Public key of an encrypted link.
+    pub(crate) fn key(&self) -> Option<&[u8; KEY_BYTES]> {
+        self.key.as_ref()
+    }
+
     /// Whether a network could read what is sent: not if it is encrypted, and not within this machine.
     pub(crate) fn is_exposed(&self) -> bool {
         let host = self.endpoint.uri().host().unwrap_or_default();
@@ -86,22 +101,56 @@ impl HostAddress {
         self.key.is_none() && self.url.starts_with("http:") && !is_local
     }
 
-    async fn connect_once(&self) -> Result<Channel, tonic::transport::Error> {
-        let Some(key) = self.key else {
-            return self.endpoint.connect().await;
-        };
-        let secured =
-            service_fn(move |at: Uri| async move { secure(&at, &key).await.map(TokioIo::new) });
-        self.endpoint.connect_with_connector(secured).await
+    async fn connect_once(&self) -> Result<Connection, tonic::transport::Error> {
+        let peer = Arc::new(OnceLock::new());
+        let channel = match (self.key, self.url.starts_with("unix:")) {
+            (_, true) => self.endpoint.connect().await,
+            (None, _) => {
+                let note = peer.clone();
+                let plain = service_fn(move |at: Uri| {
+                    let note = note.clone();
+                    async move { dial(&at, &note).await.map(TokioIo::new) }
+                });
+                self.endpoint.connect_with_connector(plain).await
+            }
+            (Some(key), _) => {
+                let note = peer.clone();
+                let secured = service_fn(move |at: Uri| {
+                    let note = note.clone();
+                    async move {
+                        secure(dial(&at, &note).await?, &key)
+                            .await
+                            .map(TokioIo::new)
+                    }
+                });
+                self.endpoint.connect_with_connector(secured).await
+            }
+        }?;
+        Ok(Connection {
+            channel,
+            peer: peer.get().copied(),
+        })
     }
 
-    /// Connects, trying again with growing pauses until `until`.
-    pub(crate) async fn connect(&self, until: Instant) -> Result<Channel, LinkError> {
+    /// Connects to a host that says who it is and is no other of the roster, trying again with growing pauses for
+    /// [`Deadlines::connect`].
+    pub(crate) async fn connect(
+        &self,
+        roster: &Roster,
+        deadlines: Deadlines,
+    ) -> Result<Connection, LinkError> {
+        let until = Instant::now() + deadlines.connect;
         let mut pause = FIRST_PAUSE;
         let mut reason = "no answer".to_owned();
         loop {
             match timeout_at(until, self.connect_once()).await {
-                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Ok(connection)) => match connection.meet(self, roster, deadlines).await {
+                    // It was going away: another may take its place.
+                    Err(error) if error.failure == LinkFailure::Unreachable => {
+                        reason = "it closed the connection".into();
+                    }
+                    met => return met.map(|()| connection),
+                },
                 Ok(Err(error)) => reason = root_cause(&error),
                 Err(_) => return Err(self.unreachable(&reason)),
             }
@@ -158,12 +207,49 @@ impl HostAddress {
         }
     }
 
-    fn error(&self, failure: LinkFailure, message: String) -> LinkError {
+    pub(super) fn error(&self, failure: LinkFailure, message: String) -> LinkError {
         LinkError {
             host: self.index,
             failure,
             message,
         }
+    }
+}
+
+/// A connection to a host, and where it leads, unless to a Unix socket.
+pub(crate) struct Connection {
+    pub channel: Channel,
+    peer: Option<SocketAddr>,
+}
+
+impl Connection {
+    /// Asks who answers, and whether that is no other host of the roster.
+    pub(crate) async fn meet(
+        &self,
+        host: &HostAddress,
+        roster: &Roster,
+        deadlines: Deadlines,
+    ) -> Result<(), LinkError> {
+        let mut client = WeightedHostClient::new(self.channel.clone());
+        let silence = deadlines.silence();
+        let said = timeout(silence, client.identity(IdentityRequest {})).await;
+        let said = said
+            .map_err(|_| host.timeout("who it is", silence))?
+            .map_err(|status| host.failed(&status))?
+            .into_inner();
+        let identity = said.process.as_ref().try_into();
+        let identity = identity.map_err(|_| host.malformed("no identity of a process"))?;
+        if said.link_key != host.key.as_ref().map_or(&[][..], |key| key) {
+            let reason =
+                "the link key that it says it has is not the one of this link: something relays";
+            return Err(host.malformed(reason));
+        }
+        let met = Met {
+            identity,
+            peer: self.peer,
+            key: host.key,
+        };
+        roster.meet(host, met)
     }
 }
 
@@ -175,12 +261,23 @@ fn keyed(rest: &str) -> Option<([u8; KEY_BYTES], &str)> {
     (!host.is_empty()).then_some((key, host))
 }
 
-/// Connects to the host, which has to have the secret of the key.
-async fn secure(at: &Uri, key: &[u8; KEY_BYTES]) -> io::Result<Secured<TcpStream>> {
+/// Connects, and notes where that leads.
+async fn dial(at: &Uri, peer: &OnceLock<SocketAddr>) -> io::Result<TcpStream> {
     // An IPv6 address stands in brackets in a URL, and nowhere else.
     let host = at.host().unwrap_or_default().trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, at.port_u16().unwrap_or_default())).await?;
     stream.set_nodelay(true)?;
+    let _ = peer.set(canonical(stream.peer_addr()?));
+    Ok(stream)
+}
+
+/// An IPv4 address that is written as an IPv6 one is the same.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Encrypts a connection to the host, which has to have the secret of the key.
+async fn secure(stream: TcpStream, key: &[u8; KEY_BYTES]) -> io::Result<Secured<TcpStream>> {
     let mut ephemeral = Drawn::default();
     getrandom::fill(&mut *ephemeral).map_err(io::Error::other)?;
     initiate(stream, key, ephemeral).await.map_err(|error| {

@@ -17,9 +17,12 @@ pub enum LinkFailure {
     Malformed,
     /// The host, or this side, refused the request.
     Refused,
+    /// It is another of the hosts, where they must be two.
+    SameHost,
 }
 
-/// A GPU host did not do its part. Says nothing of the rows.
+/// A GPU host did not do its part. Says nothing of the rows. For the operator: it names the host by its address, and
+/// quotes it; [`for_clients`](Self::for_clients) does neither.
 #[derive(Clone, Debug)]
 pub struct LinkError {
     /// Index of the host, from 0.
@@ -42,6 +45,18 @@ impl LinkError {
 
     pub(crate) fn stopped() -> Self {
         Self::own("the CVM is shutting down")
+    }
+
+    /// A fixed text for whoever only uses the CVM: no address, no key, and no word of a host, which would have come
+    /// through the sealed channel.
+    pub(crate) fn for_clients(&self) -> &'static str {
+        match self.failure {
+            LinkFailure::Unreachable => "it cannot be reached; try again later",
+            LinkFailure::Timeout => "it did not answer in time; try again later",
+            LinkFailure::Malformed => "it answered with something that is no answer",
+            LinkFailure::Refused => "it did not take the request; try again later",
+            LinkFailure::SameHost => "it is another of the hosts, where they must be two",
+        }
     }
 }
 

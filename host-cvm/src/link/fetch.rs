@@ -6,11 +6,11 @@ use bytes::Bytes;
 use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_transport::weighted::{Chunk, ManifestRequest, WeightsRequest};
 use talaria_wire::manifest::MAX_MANIFEST_BYTES;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::{Deadlines, HostAddress, LinkError};
+use super::{Deadlines, HostAddress, LinkError, Roster};
 
 /// Largest chunk of manifest or weights that is accepted.
 const MAX_CHUNK_BYTES: usize = 64 << 20;
@@ -18,11 +18,12 @@ const MAX_CHUNK_BYTES: usize = 64 << 20;
 /// The manifest of one host, unparsed.
 pub(crate) async fn manifest(
     host: &HostAddress,
+    roster: &Roster,
     deadlines: Deadlines,
 ) -> Result<Vec<u8>, LinkError> {
-    let mut client = client(host, deadlines).await?;
+    let mut client = client(host, roster, deadlines).await?;
     let opening = client.manifest(ManifestRequest {});
-    let silence = silence(deadlines);
+    let silence = deadlines.silence();
     let mut chunks = Chunks::open(host, silence, silence, opening).await?;
     let mut manifest = Vec::new();
     while let Some(chunk) = chunks.next().await? {
@@ -45,14 +46,15 @@ pub(crate) struct Weights {
 impl Weights {
     pub(crate) async fn open(
         host: &HostAddress,
+        roster: &Roster,
         deadlines: Deadlines,
         total: u64,
     ) -> Result<Self, LinkError> {
-        let mut client = client(host, deadlines).await?;
+        let mut client = client(host, roster, deadlines).await?;
         let opening = client.weights(WeightsRequest {});
         // A host may let it wait while it streams to others.
         let first = deadlines.project;
-        let chunks = Chunks::open(host, first, silence(deadlines), opening).await?;
+        let chunks = Chunks::open(host, first, deadlines.silence(), opening).await?;
         Ok(Self {
             chunks,
             received: 0,
@@ -75,13 +77,6 @@ impl Weights {
         let reason = format!("{received} bytes of weights, {total} expected");
         Err(self.chunks.host.malformed(&reason))
     }
-}
-
-/// Longest silence of a host in the middle of what it sends, and before a manifest, which it has at hand.
-///
-/// Whoever accepts a connection within one [`Deadlines::connect`] and is no such host is known soon.
-fn silence(deadlines: Deadlines) -> Duration {
-    deadlines.connect.saturating_mul(3)
 }
 
 /// A stream of chunks that is given up when it falls silent.
@@ -119,10 +114,11 @@ impl Chunks {
 
 async fn client(
     host: &HostAddress,
+    roster: &Roster,
     deadlines: Deadlines,
 ) -> Result<WeightedHostClient<Channel>, LinkError> {
-    let channel = host.connect(Instant::now() + deadlines.connect).await?;
-    Ok(WeightedHostClient::new(channel).max_decoding_message_size(MAX_CHUNK_BYTES))
+    let connection = host.connect(roster, deadlines).await?;
+    Ok(WeightedHostClient::new(connection.channel).max_decoding_message_size(MAX_CHUNK_BYTES))
 }
 
 #[cfg(test)]
@@ -140,11 +136,13 @@ mod tests {
             connect: Duration::from_millis(100),
             ..Deadlines::default()
         };
-        let begun = Instant::now();
-        let error = manifest(&host, deadlines).await.unwrap_err();
+        let begun = std::time::Instant::now();
+        let error = manifest(&host, &Roster::new(1), deadlines)
+            .await
+            .unwrap_err();
         assert_eq!(error.failure, LinkFailure::Timeout);
         assert!(
-            error.message.contains("a request of set-up within 0.3 s"),
+            error.message.contains("who it is within 0.3 s"),
             "{}",
             error.message
         );

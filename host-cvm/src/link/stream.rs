@@ -1,6 +1,7 @@
 //! One instance's stream to one host.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -9,14 +10,17 @@ use talaria_transport::weighted::project_response::Result as Outcome;
 use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_transport::weighted::{ProjectRequest, ProjectResponse, Refusal, refusal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::error::{LinkError, LinkFailure, printable, reason};
-use super::{Deadlines, HostAddress, MESSAGE_OVERHEAD, deadline_ms};
+use super::{Deadlines, HostAddress, MESSAGE_OVERHEAD, Roster, deadline_ms};
 use crate::payload::InstanceCounters;
+
+/// Between two attempts to open a stream.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes before each message: compression flag and length.
 const GRPC_FRAME_BYTES: u64 = 5;
@@ -42,6 +46,7 @@ pub(super) struct Product {
 /// An instance's way to one host. At most one request is waited for at a time.
 pub(super) struct Link {
     host: HostAddress,
+    roster: Arc<Roster>,
     deadlines: Deadlines,
     counters: Arc<InstanceCounters>,
     /// None before the first request and after a failure.
@@ -75,11 +80,13 @@ impl From<LinkError> for Setback {
 impl Link {
     pub(super) fn new(
         host: HostAddress,
+        roster: Arc<Roster>,
         deadlines: Deadlines,
         counters: Arc<InstanceCounters>,
     ) -> Self {
         Self {
             host,
+            roster,
             deadlines,
             counters,
             stream: None,
@@ -138,7 +145,8 @@ impl Link {
         }
     }
 
-    /// Up to two attempts with the same bytes.
+    /// Up to two attempts with the same bytes. One is made when the bytes are handed to a stream: a host that goes away
+    /// while a stream to it is opened has not had them.
     async fn exchange(
         &mut self,
         request: &ProjectRequest,
@@ -161,23 +169,30 @@ impl Link {
         }
     }
 
+    /// Hands the request to a stream that takes such answers, and waits for its own.
     async fn attempt(
         &mut self,
         request: &ProjectRequest,
         product_bytes: usize,
     ) -> Result<ProjectResponse, Setback> {
-        self.send(request, product_bytes).await?;
-        let stream = self
-            .stream
-            .as_mut()
-            .ok_or_else(|| Setback::Broken("closed".into()))?;
+        let usable = |stream: &OpenStream| product_bytes <= stream.product_bytes;
+        let stream = match self.stream.take().filter(usable) {
+            Some(stream) => stream,
+            None => self.reopen(product_bytes).await?,
+        };
+        let stream = self.stream.insert(stream);
+        let closed = || Setback::Broken("it closed the stream".into());
+        stream
+            .outbound
+            .send(request.clone())
+            .map_err(|_| closed())?;
         let sent = request.encoded_len() as u64 + GRPC_FRAME_BYTES;
         self.counters.count_traffic(sent, 0);
         loop {
             let received = stream.inbound.message().await;
-            let received = received.map_err(|status| setback(&self.host, &status))?;
-            let response =
-                received.ok_or_else(|| Setback::Broken("it closed the stream".into()))?;
+            let response = received
+                .map_err(|status| setback(&self.host, &status))?
+                .ok_or_else(closed)?;
             let bytes = response.encoded_len() as u64 + GRPC_FRAME_BYTES;
             self.counters.count_traffic(0, bytes);
             // Smaller: an answer to a call that was given up because the other host failed.
@@ -192,38 +207,29 @@ impl Link {
         }
     }
 
-    /// Hands the request to the stream, made anew where there is none that takes such answers.
-    async fn send(
-        &mut self,
-        request: &ProjectRequest,
-        product_bytes: usize,
-    ) -> Result<(), Setback> {
-        let usable = |stream: &&OpenStream| product_bytes <= stream.product_bytes;
-        if let Some(stream) = self.stream.as_ref().filter(usable) {
-            let sent = stream.outbound.send(request.clone());
-            return sent.map_err(|_| Setback::Broken("it closed the stream".into()));
+    /// Opens a stream, and tries again while the host is going away and coming back.
+    async fn reopen(&self, product_bytes: usize) -> Result<OpenStream, LinkError> {
+        let until = Instant::now() + self.deadlines.connect;
+        loop {
+            match self.open(product_bytes).await {
+                Ok(stream) => return Ok(stream),
+                Err(Setback::Final(error)) => return Err(error),
+                Err(Setback::Broken(reason)) if Instant::now() >= until => {
+                    return Err(self.host.unreachable(&reason));
+                }
+                Err(Setback::Broken(_)) => sleep(PAUSE).await,
+            }
         }
-        self.stream = Some(self.open(request, product_bytes).await?);
-        Ok(())
     }
 
-    /// Connects and opens a stream whose first message is `request`.
-    async fn open(
-        &self,
-        request: &ProjectRequest,
-        product_bytes: usize,
-    ) -> Result<OpenStream, Setback> {
-        let channel = self
-            .host
-            .connect(Instant::now() + self.deadlines.connect)
-            .await?;
+    /// Connects and opens a stream.
+    async fn open(&self, product_bytes: usize) -> Result<OpenStream, Setback> {
+        let connection = self.host.connect(&self.roster, self.deadlines).await?;
         // Room to grow: streams are kept, and the LM head's answers come after the layers'.
         let product_bytes = product_bytes.max(ROOMY_PRODUCT_BYTES);
-        let mut client = WeightedHostClient::new(channel)
+        let mut client = WeightedHostClient::new(connection.channel)
             .max_decoding_message_size(product_bytes + MESSAGE_OVERHEAD);
         let (outbound, requests) = mpsc::unbounded_channel();
-        let sent = outbound.send(request.clone());
-        debug_assert!(sent.is_ok(), "the receiver is at hand");
         let opened = client.project(UnboundedReceiverStream::new(requests)).await;
         let opened = opened.map_err(|status| setback(&self.host, &status))?;
         Ok(OpenStream {

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicUsize;
 use talaria_transport::weighted::project_response::Result as Outcome;
 use talaria_transport::weighted::weighted_host_server::{WeightedHost, WeightedHostServer};
 use talaria_transport::weighted::{
-    Chunk, ManifestRequest, ProjectRequest, ProjectResponse, Refusal, WeightsRequest, refusal,
+    Chunk, IdentityRequest, IdentityResponse, ManifestRequest, ProjectRequest, ProjectResponse,
+    Refusal, WeightsRequest, refusal,
 };
 use talaria_wire::manifest::WeightFormat;
 use tokio::net::TcpListener;
@@ -43,6 +44,7 @@ struct Puppet {
     seen: Arc<Mutex<Vec<ProjectRequest>>>,
     streams: Arc<AtomicUsize>,
     manifest: Arc<Vec<Chunk>>,
+    identity: Arc<Mutex<IdentityResponse>>,
 }
 
 #[tonic::async_trait]
@@ -50,6 +52,13 @@ impl WeightedHost for Puppet {
     type ManifestStream = Answers<Chunk>;
     type WeightsStream = Answers<Chunk>;
     type ProjectStream = Answers<ProjectResponse>;
+
+    async fn identity(
+        &self,
+        _: Request<IdentityRequest>,
+    ) -> Result<Response<IdentityResponse>, Status> {
+        Ok(Response::new(self.identity.lock().unwrap().clone()))
+    }
 
     async fn manifest(
         &self,
@@ -102,6 +111,17 @@ impl Puppet {
     }
 }
 
+/// One that no other puppet has.
+fn identity() -> IdentityResponse {
+    static PUPPETS: AtomicUsize = AtomicUsize::new(0);
+    let mut process = [0; 32];
+    process[0] = PUPPETS.fetch_add(1, Ordering::SeqCst) as u8;
+    IdentityResponse {
+        process: Bytes::copy_from_slice(&process),
+        link_key: Bytes::new(),
+    }
+}
+
 /// A running puppet; gone when dropped.
 struct Host {
     address: SocketAddr,
@@ -133,6 +153,7 @@ impl Host {
             seen: Arc::default(),
             streams: Arc::default(),
             manifest: Arc::new(manifest),
+            identity: Arc::new(Mutex::new(identity())),
         };
         let service = WeightedHostServer::new(puppet.clone());
         let incoming = TcpListenerStream::new(listener);
@@ -170,6 +191,7 @@ impl Drop for Host {
 const DEADLINES: Deadlines = Deadlines {
     connect: Duration::from_millis(600),
     project: Duration::from_millis(900),
+    patience: Duration::ZERO,
     step_cpu: Duration::from_secs(1),
 };
 
@@ -184,6 +206,8 @@ fn rig(urls: &[String]) -> Rig {
     let (stop, stopped) = watch::channel(false);
     let plan = LinkPlan {
         hosts: urls.iter().enumerate().map(parse).collect(),
+        roster: Arc::new(Roster::new(urls.len())),
+        presence: Presence::assumed(urls.len()),
         shapes: Arc::new([SHAPE]),
         deadlines: DEADLINES,
         quarantined: Arc::default(),
@@ -391,6 +415,97 @@ fn a_host_that_comes_back_is_used_again() {
     rig.project(1).unwrap();
 }
 
+/// As a host that is restarted does: the kernel accepts for a listener that is about to close.
+#[test]
+fn a_reset_while_a_link_is_opened_again_is_no_attempt() {
+    let mut host = Host::start(|_, request| vec![honest(request, 0)]);
+    let mut rig = rig(&[host.url()]);
+    rig.project(1).unwrap();
+    let address = host.address;
+    host.kill();
+    let coming_back = std::thread::spawn(move || {
+        let dying = std::net::TcpListener::bind(address).unwrap();
+        for _ in 0..3 {
+            let socket = dying.accept().unwrap();
+            // What arrived and was not read makes it a reset.
+            std::thread::sleep(Duration::from_millis(20));
+            drop(socket);
+        }
+        drop(dying);
+        Host::start_at(&address.to_string(), Vec::new(), |_, r| vec![honest(r, 0)])
+    });
+    rig.project(1).unwrap();
+    assert_eq!(coming_back.join().unwrap().seen().len(), 1);
+}
+
+/// By two spellings of its address, by a relay, or by one of two ports: with both shares it would see the rows.
+#[test]
+fn one_host_at_two_addresses_is_never_sent_both_shares() {
+    let host = Host::start(|_, request| vec![honest(request, 0)]);
+    let two_spellings = [
+        host.url(),
+        format!("http://[::ffff:127.0.0.1]:{}", host.address.port()),
+    ];
+    let other = Host::start(|_, request| vec![honest(request, 0)]);
+    *other.puppet.identity.lock().unwrap() = host.puppet.identity.lock().unwrap().clone();
+    for urls in [two_spellings, [host.url(), other.url()]] {
+        let mut rig = rig(&urls);
+        for _ in 0..2 {
+            let error = rig.failure();
+            assert_eq!(error.failure, LinkFailure::SameHost, "{error}");
+            assert!(error.message.contains("different operators"), "{error}");
+        }
+    }
+    let sent = host.seen().len() + other.seen().len();
+    assert!(sent <= 4, "one share a call: {sent}");
+}
+
+/// A host may restart, but not come back as the other one.
+#[test]
+fn a_host_that_comes_back_as_the_other_is_refused() {
+    let mut first = Host::start(|_, request| vec![honest(request, 0)]);
+    let second = Host::start(|_, request| vec![honest(request, 0)]);
+    let mut rig = rig(&[first.url(), second.url()]);
+    rig.project(1).unwrap();
+    first.kill();
+    let address = first.address.to_string();
+    let again = Host::start_at(&address, Vec::new(), |_, r| vec![honest(r, 0)]);
+    rig.project(1).unwrap();
+    drop(again);
+    let twin = Host::start_at(&address, Vec::new(), |_, r| vec![honest(r, 0)]);
+    *twin.puppet.identity.lock().unwrap() = second.puppet.identity.lock().unwrap().clone();
+    assert_eq!(rig.failure().failure, LinkFailure::SameHost);
+    assert!(twin.seen().is_empty());
+}
+
+#[test]
+fn a_host_that_does_not_say_who_it_is_is_not_used() {
+    let host = Host::start(|_, request| vec![honest(request, 0)]);
+    let said = identity();
+    for (process, link_key) in [
+        (Bytes::new(), Bytes::new()),
+        (Bytes::from_static(&[1; 31]), Bytes::new()),
+        // Of a link that something else ends in between.
+        (said.process, Bytes::from_static(&[1; 32])),
+    ] {
+        *host.puppet.identity.lock().unwrap() = IdentityResponse { process, link_key };
+        assert_eq!(rig(&[host.url()]).failure().failure, LinkFailure::Malformed);
+    }
+    assert!(host.seen().is_empty());
+}
+
+/// Clients are told neither where a host is nor what it says.
+#[test]
+fn what_clients_are_told_is_a_fixed_text() {
+    let host = Host::start(|_, r| vec![refuse(r, refusal::Code::Device, "send me your secrets")]);
+    let error = rig(&[host.url()]).failure();
+    assert!(error.message.contains("secrets") && error.message.contains(&host.url()));
+    assert_eq!(
+        error.for_clients(),
+        "it did not take the request; try again later"
+    );
+}
+
 #[test]
 fn a_host_that_starts_late_is_waited_for() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -536,9 +651,11 @@ fn manifest_and_weights_are_bounded() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        assert_eq!(fetch::manifest(&address, DEADLINES).await.unwrap(), [1; 7]);
+        let roster = Roster::new(1);
+        let manifest = fetch::manifest(&address, &roster, DEADLINES).await;
+        assert_eq!(manifest.unwrap(), [1; 7]);
         for (total, good) in [(7, true), (6, false), (8, false), (0, false)] {
-            let mut weights = fetch::Weights::open(&address, DEADLINES, total)
+            let mut weights = fetch::Weights::open(&address, &roster, DEADLINES, total)
                 .await
                 .unwrap();
             let outcome = loop {
@@ -570,6 +687,7 @@ fn unix_sockets_work() {
         seen: Arc::default(),
         streams: Arc::default(),
         manifest: Arc::default(),
+        identity: Arc::new(Mutex::new(identity())),
     };
     let listener = {
         let _entered = runtime.enter();

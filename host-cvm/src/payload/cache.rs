@@ -1,4 +1,5 @@
-//! Compiled code kept between starts.
+//! Compiled code kept between starts, on a user's own machine (`talaria-local`). A CVM keeps none: who supplies its
+//! disk decides about owner, mode and content of what lies there.
 //!
 //! Whoever can write compiled code controls this process, so a file counts only if it lies in a
 //! directory of the current user that nobody else may write, is itself such a file and no link, and

@@ -28,7 +28,7 @@ impl weighted::Host for GuestState {
         let answer = self.links.project(projection, rows, planes_apart, bodies);
         let wait = started.elapsed();
         self.clock.wait(wait);
-        let answer = answer?;
+        let answer = answer.inspect_err(|error| tracing::warn!(%error, "no product"))?;
         self.counters.count_wait(wait, answer.gpu_us);
         Ok(answer.products)
     }
@@ -84,9 +84,9 @@ impl From<LinkError> for weighted::HostFailure {
                 LinkFailure::Unreachable => weighted::Failure::Unreachable,
                 LinkFailure::Timeout => weighted::Failure::Timeout,
                 LinkFailure::Malformed => weighted::Failure::Malformed,
-                LinkFailure::Refused => weighted::Failure::Refused,
+                LinkFailure::Refused | LinkFailure::SameHost => weighted::Failure::Refused,
             },
-            message: error.message,
+            message: error.for_clients().into(),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::bindings::exports::talaria::payload::rehearsal;
 use super::{Blueprint, Instance, InstanceCounters, MAX_MEMORY_BYTES, Payload};
 use crate::cvm::CvmError;
-use crate::link::{Deadlines, LinkPlan};
+use crate::link::{Deadlines, LinkPlan, Presence, Roster};
 use crate::masks::{Batch, Masking, Pools};
 
 /// Runs of a part; the median counts.
@@ -47,6 +47,8 @@ impl Rehearsal {
             payload: payload.clone(),
             links: LinkPlan {
                 hosts: Arc::new([]),
+                roster: Arc::new(Roster::new(0)),
+                presence: Presence::assumed(0),
                 shapes: Arc::new([]),
                 deadlines: Deadlines::default(),
                 quarantined: Arc::new(AtomicBool::new(false)),

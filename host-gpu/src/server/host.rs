@@ -22,15 +22,19 @@ pub struct GpuHost {
     observers: Vec<Arc<dyn Observer>>,
     faults: Option<Arc<Injector>>,
     streams: AtomicU64,
+    /// Drawn when it began: tells it from every other host, and is the same at all its addresses.
+    identity: [u8; 32],
 }
 
 impl GpuHost {
     /// A host of a loaded model. Hosts in one process may share a model.
     ///
     /// # Errors
-    /// The operating system's, if it gives no thread.
+    /// The operating system's, if it gives no thread or no random bytes.
     pub fn new(model: Arc<Model>, limits: Limits) -> std::io::Result<Self> {
         let shapes: Arc<[MatrixShape]> = MatrixShape::of_manifest(&model.manifest).into();
+        let mut identity = [0; 32];
+        getrandom::fill(&mut identity).map_err(std::io::Error::other)?;
         Ok(Self {
             scheduler: Scheduler::start(Arc::clone(&model), Arc::clone(&shapes), limits)?,
             manifest_bytes: model.manifest_bytes.clone().into(),
@@ -40,6 +44,7 @@ impl GpuHost {
             observers: Vec::new(),
             faults: None,
             streams: AtomicU64::new(0),
+            identity,
         })
     }
 
@@ -65,6 +70,10 @@ impl GpuHost {
     /// What was done since the start.
     pub fn counters(&self) -> Counters {
         self.scheduler.counters()
+    }
+
+    pub(super) fn identity(&self) -> [u8; 32] {
+        self.identity
     }
 
     /// Canonical bytes of the manifest.

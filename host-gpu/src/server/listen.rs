@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use talaria_wire::channel::noise::StaticKey;
 use tokio::net::TcpListener;
 #[cfg(unix)]
@@ -111,6 +112,14 @@ impl Listener {
             Self::Secured(_, key) => format!("noise://{}@{address}", hex::encode(key.public())),
             _ => address.url(),
         })
+    }
+
+    /// Public key of the link; empty if connections are not encrypted.
+    pub(super) fn link_key(&self) -> Bytes {
+        match self {
+            Self::Secured(_, key) => Bytes::copy_from_slice(key.public()),
+            _ => Bytes::new(),
+        }
     }
 
     /// Where it really listens: with the port that was free.

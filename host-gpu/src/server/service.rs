@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use talaria_transport::weighted::weighted_host_server::WeightedHost;
 use talaria_transport::weighted::{
-    Chunk, ManifestRequest, ProjectRequest, ProjectResponse, Refusal as WireRefusal,
-    WeightsRequest, project_response, refusal,
+    Chunk, IdentityRequest, IdentityResponse, ManifestRequest, ProjectRequest, ProjectResponse,
+    Refusal as WireRefusal, WeightsRequest, project_response, refusal,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,14 +41,17 @@ type Outgoing = (Result<ProjectResponse, Status>, OwnedSemaphorePermit);
 pub(super) struct Service {
     host: Arc<GpuHost>,
     stop: watch::Receiver<bool>,
+    /// Public key of the link that connections come over; empty if they are not encrypted.
+    link_key: Bytes,
     weight_passes: Arc<Semaphore>,
 }
 
 impl Service {
-    pub(super) fn new(host: Arc<GpuHost>, stop: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(host: Arc<GpuHost>, stop: watch::Receiver<bool>, link_key: Bytes) -> Self {
         Self {
             host,
             stop,
+            link_key,
             weight_passes: Arc::new(Semaphore::new(MAX_WEIGHT_PASSES)),
         }
     }
@@ -59,6 +62,16 @@ impl WeightedHost for Service {
     type ManifestStream = Boxed<Chunk>;
     type WeightsStream = Boxed<Chunk>;
     type ProjectStream = Boxed<ProjectResponse>;
+
+    async fn identity(
+        &self,
+        _: Request<IdentityRequest>,
+    ) -> Result<Response<IdentityResponse>, Status> {
+        Ok(Response::new(IdentityResponse {
+            process: Bytes::copy_from_slice(&self.host.identity()),
+            link_key: self.link_key.clone(),
+        }))
+    }
 
     async fn manifest(
         &self,

@@ -33,6 +33,9 @@ pub enum ToPayload {
     Credit(u32),
     /// The client wants no more of this stream.
     Cancel,
+    /// Says nothing but that the client completed the handshake, so that its connection is not taken for one of those
+    /// that never do. Of no stream: its number is 0.
+    Ready,
 }
 
 impl ToPayload {

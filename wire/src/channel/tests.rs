@@ -391,7 +391,7 @@ fn messages_decode_to_what_was_encoded() {
     }
     let alone = request(Prompt::Ids(vec![5]));
     assert!(Request::from_bytes(&alone.to_bytes()) == Ok(alone));
-    for message in [ToPayload::Credit(9), ToPayload::Cancel] {
+    for message in [ToPayload::Credit(9), ToPayload::Cancel, ToPayload::Ready] {
         assert!(ToPayload::from_bytes(&message.to_bytes()) == Ok(message));
     }
     let usage = Usage {

@@ -263,3 +263,25 @@ proptest! {
         prop_assert!(verify(QUOTE, &c, FIRST).is_err());
     }
 }
+
+/// The two texts of dcap-qvl, with the context that it gives them.
+#[test]
+fn a_platform_below_every_level_is_no_bad_signature() {
+    for error in [
+        "No matching TCB level found",
+        "Failed to evaluate the current TDX TCB (TEE_TCB_SVN2): No matching TCB level found",
+        "TDX module TCB level check: TDX module ISVSVN 2 is below minimum required from TDX module TCB levels",
+    ] {
+        let refusal = refused(error);
+        assert_eq!(refusal.name(), "tcb-below-every-level", "{error}");
+    }
+    let other = refused("Signature is invalid for tcb_info in quote_collateral");
+    assert_eq!(other.name(), "quote");
+}
+
+/// What the texts above are compared with.
+#[test]
+fn dcap_qvl_is_the_release_whose_texts_are_known() {
+    let manifest = include_str!("../../../../Cargo.toml");
+    assert!(manifest.contains("dcap-qvl = { version = \"=0.7.1\""));
+}

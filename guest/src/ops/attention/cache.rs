@@ -126,6 +126,23 @@ impl KvCache {
         }
     }
 
+    /// Forgets the last positions, down to so many: as long as nothing was appended after them but what is forgotten
+    /// too, the cache goes on as if they had never been there.
+    pub fn truncate(&mut self, positions: usize) {
+        self.len = self.len.min(positions);
+        let blocks = self.len.div_ceil(LANES).saturating_sub(self.dropped);
+        self.blocks.truncate(blocks);
+    }
+
+    /// Makes the values of all positions no numbers.
+    #[cfg(test)]
+    pub(crate) fn poison(&mut self) {
+        for block in &mut self.blocks {
+            let values = self.heads.kv_size();
+            block.rows[values..].fill([f32::NAN; LANES]);
+        }
+    }
+
     /// Positions that a row sees, itself included.
     pub(super) fn seen_from(&self, position: usize) -> Range<usize> {
         assert!(

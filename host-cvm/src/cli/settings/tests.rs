@@ -10,7 +10,7 @@ fn refused(toml: &str) -> String {
     format!("{:#}", refused.unwrap_err())
 }
 
-const TWO: &str = "gpu = [\"http://a:1\", \"http://b:1\"]\n";
+const TWO: &str = "gpu = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]\n";
 
 #[test]
 fn flags_win_over_the_file_and_the_file_over_defaults() {
@@ -71,4 +71,31 @@ fn the_configuration_changes_with_what_it_says_and_with_nothing_else() {
     );
     assert_ne!(json(&format!("{TWO}engines = 2")), reference);
     assert_ne!(json(&format!("{TWO}[limits]\nidle_seconds = 1")), reference);
+    let plain = format!("{TWO}dangerous_plain_links = true");
+    assert_ne!(json(&plain), reference);
+    let other = TWO.replace("127.0.0.1:2", "127.0.0.1:3");
+    assert_ne!(json(&other), reference);
+}
+
+/// Every client may ask for the configuration.
+#[test]
+fn the_configuration_shows_neither_where_gpu_hosts_are_nor_their_keys() {
+    let key = "5a".repeat(32);
+    let gpu = format!("gpu = [\"noise://{key}@10.1.2.3:7600\", \"unix:/run/gpu\"]\n");
+    let json = combine(&ServeArgs::default(), &gpu).unwrap().to_json();
+    let text = String::from_utf8(json).unwrap();
+    for hidden in [&key, "10.1.2.3", "noise:", "/run/gpu"] {
+        assert!(!text.contains(hidden), "{text}");
+    }
+    // Who knows the host finds it.
+    let known = hex::encode(Sha256::digest([0x5a; 32]));
+    assert!(
+        text.contains(&format!("\"link_key_sha256\":\"{known}\"")),
+        "{text}"
+    );
+    let address = hex::encode(Sha256::digest(b"unix:/run/gpu"));
+    assert!(
+        text.contains(&format!("\"address_sha256\":\"{address}\"")),
+        "{text}"
+    );
 }

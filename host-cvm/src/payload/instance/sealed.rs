@@ -57,7 +57,7 @@ impl Instance {
         Ok(opened.map_err(|_| Refused::Gone)??)
     }
 
-    pub(crate) fn deliver(&mut self, connection: u64, frame: &[u8]) -> Result<(), Refused> {
+    pub(crate) fn deliver(&mut self, connection: u64, frame: &[u8]) -> Result<bool, Refused> {
         let delivered = self.call("channel.deliver", 1, |exports, store| {
             let channel = exports.talaria_payload_channel();
             channel.call_deliver(store, connection, frame)
@@ -70,6 +70,12 @@ impl Instance {
             exports.talaria_payload_channel().call_step(store)
         });
         Ok(stepped??)
+    }
+
+    pub(crate) fn give_up(&mut self) -> Result<(), CvmError> {
+        self.call("channel.give-up", 1, |exports, store| {
+            exports.talaria_payload_channel().call_give_up(store)
+        })
     }
 
     pub(crate) fn progress(&mut self) -> Result<channel::Work, CvmError> {

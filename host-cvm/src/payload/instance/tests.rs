@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::*;
-use crate::link::Deadlines;
+use crate::link::{Deadlines, Presence, Roster};
 use crate::payload::tests::payload_that_does;
 
 /// An instance without hosts, and what stops it.
@@ -17,6 +17,8 @@ fn instance(body: &str) -> (Result<Instance, CvmError>, watch::Sender<bool>) {
         payload: payload_that_does(body),
         links: LinkPlan {
             hosts: Arc::new([]),
+            roster: Arc::new(Roster::new(0)),
+            presence: Presence::assumed(0),
             shapes,
             deadlines: Deadlines {
                 step_cpu: Duration::from_millis(200),
