@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nalgebra::{DMatrix, DMatrixView};
 use talaria_arithmetic::exactness::{delta_bits, row_bits};
-use talaria_guest::fixed_point::FixedRows;
+use talaria_guest::fixed_point::{FixedRows, Row};
 use talaria_guest::models::{Decoder, Input, Products, State};
 use talaria_guest::ops::rms_norm;
 use talaria_host_gpu::backend::BackendError;
@@ -123,7 +123,11 @@ impl OwnCopy {
     /// Columns of `rows` (k,count) as the payload quantises rows of a projection: X, exactly.
     pub fn quantised(&self, projection: usize, rows: &DMatrix<f32>) -> Option<Vec<Vec<i32>>> {
         let fixed = FixedRows::quantise(rows.as_slice(), rows.nrows(), self.row_bits(projection)?);
-        Some(fixed.ok()?.iter().map(<[i32]>::to_vec).collect())
+        let of = |row: Row<'_>| match row {
+            Row::Integers(x) => Some(x.to_vec()),
+            Row::OneHot(_) => None,
+        };
+        fixed.ok()?.iter().map(of).collect()
     }
 
     /// No tokens.

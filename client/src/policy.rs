@@ -83,9 +83,9 @@ pub struct SnpPolicy {
     /// Demand that firmware checked memory for aliases since the last reset (against BadRAM, CVE-2024-21944).
     #[serde(default)]
     pub require_alias_check: bool,
-    /// Demand that the hypervisor cannot read the guest's ciphertext.
-    #[serde(default)]
-    pub require_ciphertext_hiding: bool,
+    /// Demand that the hypervisor cannot read the guest's ciphertext (CipherLeaks); absent: where the product can hide
+    /// it ([`Product::hides_ciphertext`]).
+    pub require_ciphertext_hiding: Option<bool>,
 }
 
 /// What a TDX quote may say. Debugging and migration are never allowed.

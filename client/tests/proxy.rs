@@ -4,6 +4,7 @@ mod cvm;
 mod served;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use cvm::Script;
 use serde_json::{Value, json};
@@ -330,4 +331,20 @@ async fn connections_are_taken_in_turn() {
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert_eq!(connections(), expected, "after {asked} more");
     }
+}
+
+/// A reply may wait for a GPU host, or its prompt be long: nobody is to take the stream for dead.
+#[tokio::test]
+async fn a_stream_that_is_quiet_says_so() {
+    let script = Script {
+        pace: Duration::from_secs(6),
+        ..Script::default()
+    };
+    let served = serve(script, None).await;
+    let response = served.chat("count 1", json!({ "stream": true })).await;
+    assert_eq!(response.status, 200);
+    let mut lines = response.body.lines();
+    let comment = lines.find(|line| line.starts_with(':'));
+    assert!(comment.is_some(), "{}", response.body);
+    assert!(response.body.contains("[DONE]"), "{}", response.body);
 }

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::format::Head;
 use super::request::{Asked, Endpoint};
-use super::respond::{Begun, Kept, Replies, stream, whole};
+use super::respond::{Begun, Kept, QUIET, Replies, stream, whole};
 use super::{MAX_BODY_BYTES, Proxy};
+use tokio::time::timeout;
 
 /// `POST /v1/chat/completions`.
 pub(super) async fn chat(proxy: State<Arc<Proxy>>, body: Body) -> Result<Response, ApiError> {
@@ -64,8 +65,10 @@ async fn answer(
     }
     let mut replies = Replies::new(replies, proxy.clone(), came);
     if asked.stream {
-        // The status is sent with the first event, so that a refusal has its own.
-        replies.wait_for_first().await?;
+        // The status is sent with the first event, so that a refusal has its own, unless that takes long.
+        if let Ok(first) = timeout(QUIET, replies.wait_for_first()).await {
+            first?;
+        }
         return Ok(stream(head, replies));
     }
     let reply = whole(head, replies).await?;

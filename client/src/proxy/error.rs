@@ -1,6 +1,6 @@
 //! Errors as OpenAI writes them.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use talaria_wire::channel::message::Failure;
@@ -17,7 +17,12 @@ pub struct ApiError {
     message: String,
     param: Option<String>,
     code: Option<&'static str>,
+    /// The same request may be answered later.
+    is_temporary: bool,
 }
+
+/// What callers are told to wait where trying again may help.
+const RETRY_AFTER_SECONDS: &str = "10";
 
 impl ApiError {
     /// An error of a kind.
@@ -28,6 +33,10 @@ impl ApiError {
             message: message.into(),
             param: None,
             code: None,
+            is_temporary: matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            ),
         }
     }
 
@@ -85,7 +94,8 @@ impl ApiError {
             }
         };
         let message = format!("{}: {}", failure(whose), printable(message));
-        let error = Self::new(status, kind, message);
+        let mut error = Self::new(status, kind, message);
+        error.is_temporary |= whose == Failure::Host;
         match whose {
             Failure::Integrity => error.code("gpu_host_lied"),
             _ => error,
@@ -129,6 +139,11 @@ impl From<RemoteError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let json = [(header::CONTENT_TYPE, "application/json")];
-        (self.status, json, self.body().to_string()).into_response()
+        let mut response = (self.status, json, self.body().to_string()).into_response();
+        if self.is_temporary {
+            let seconds = HeaderValue::from_static(RETRY_AFTER_SECONDS);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{StatusCode, header};
@@ -14,6 +14,7 @@ use futures_util::stream::{SelectAll, Stream, StreamExt, unfold};
 use serde_json::Value;
 use talaria_evidence::Evidence;
 use talaria_wire::channel::message::{Event, Logprobs, Request, Usage};
+use tokio::time::timeout;
 
 use super::Proxy;
 use super::error::ApiError;
@@ -21,6 +22,9 @@ use super::format::{Choice, Ending, Head};
 use super::logprobs;
 use crate::answer::{Answer, NoReceipt, SavedToken};
 use crate::remote::Reply;
+
+/// A stream says something at least so often, so that no client, and nothing between, takes it for dead.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 /// An event of a choice, or what ended it early.
 type Item = (usize, Result<Happened, ApiError>);
@@ -226,7 +230,11 @@ impl Chunks {
             if self.done {
                 return None;
             }
-            match self.replies.next().await {
+            // A comment, which readers of events pass over: the reply may wait for a GPU host, or its prompt be long.
+            let Ok(next) = timeout(QUIET, self.replies.next()).await else {
+                return Some(": the reply is under way\n\n".into());
+            };
+            match next {
                 Some((index, Ok(happened))) => self.take(index, happened),
                 // A stream that ends so has no `[DONE]`: what came is not all.
                 Some((_, Err(error))) => {

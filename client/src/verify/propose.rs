@@ -83,6 +83,10 @@ fn sev_snp(
     line(format!("allow_migration = {}", shown.migration));
     line(format!("allow_smt = {}", shown.smt));
     line(format!(
+        "require_ciphertext_hiding = {}",
+        shown.ciphertext_hiding
+    ));
+    line(format!(
         "minimum_tcb.{} = {{ {fmc}boot_loader = {}, tee = {}, snp = {}, microcode = {} }}",
         shown.product, tcb.boot_loader, tcb.tee, tcb.snp, tcb.microcode
     ));

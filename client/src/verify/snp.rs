@@ -57,6 +57,8 @@ pub(super) struct Shown {
     pub vmpl: u32,
     pub migration: bool,
     pub smt: bool,
+    /// The hypervisor cannot read the guest's ciphertext.
+    pub ciphertext_hiding: bool,
     /// The least of each component.
     pub oldest_tcb: Tcb,
 }
@@ -83,6 +85,7 @@ pub(super) fn look(
         vmpl: report.vmpl(),
         migration: bits & policy::POLICY_MIGRATE_MA != 0,
         smt: bits & policy::POLICY_SMT != 0,
+        ciphertext_hiding: report.platform_info() & policy::PLATFORM_CIPHERTEXT_HIDING != 0,
         oldest_tcb: tcbs.iter().fold(endorsement.tcb, Tcb::least),
     })
 }

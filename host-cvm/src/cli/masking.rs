@@ -101,7 +101,7 @@ pub struct SchemeArgs {
     #[arg(long, value_name = "SET", value_parser = parameters)]
     pub mask_parameters: Option<&'static Parameters>,
     /// Seed of module-lwe's public polynomials, chosen by whoever runs the CVM and never by a GPU host: 64 hexadecimal
-    /// digits [default: one that is part of this program].
+    /// digits [default: talaria-cvm makes it of its GPU hosts' addresses, talaria-local has one of its own].
     #[arg(long, value_name = "HEX", value_parser = bytes)]
     pub public_seed: Option<[u8; 32]>,
     /// Payload instances that mint masks of module-lwe ahead, one thread each [default: one for each core that no

@@ -130,6 +130,7 @@ impl Settings {
         );
         let scheme = masking.scheme(gpu.len());
         let mut config = CvmConfig {
+            public_seed: masking.settings.public_seed.unwrap_or(own_seed(&gpu)),
             hosts: gpu,
             expected_digest: args.expect_digest.or(digest.transpose()?),
             cache_dir: args.cache_dir.clone().or(file.cache_dir),
@@ -188,6 +189,18 @@ impl Settings {
         };
         serde_json::to_vec(&configuration).expect("plain data always serialises")
     }
+}
+
+/// Seed of module-lwe's public polynomials where the operator chooses none: of this deployment, by the addresses and link
+/// keys of its GPU hosts, so that no work on it serves against any other. It is public, and part of the configuration
+/// that evidence names.
+fn own_seed(gpu: &[String]) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix("talaria-public-seed-v1");
+    for url in gpu {
+        hash.update((url.len() as u64).to_be_bytes());
+        hash.update(url);
+    }
+    hash.finalize().into()
 }
 
 impl File {

@@ -9,7 +9,7 @@ use crate::link::{Deadlines, HostAddress};
 use crate::masks::Masking;
 use crate::payload::MAX_MEMORY_BYTES;
 
-/// Seed of module-lwe's public polynomials where the deployment chooses none: it stands for itself.
+/// Seed of module-lwe's public polynomials where nobody chooses one, on a user's own machine: it stands for itself.
 pub const DEFAULT_PUBLIC_SEED: &[u8; 32] = b"talaria module-lwe: public A, v1";
 
 /// How a CVM is to run.

@@ -2,7 +2,7 @@
 
 use super::super::Refusal;
 use super::super::appraisal::{Steps, ensure};
-use super::{Endorsement, Report, Tcb};
+use super::{Endorsement, Product, Report, Tcb};
 use crate::hex_array::HexArray;
 use crate::policy::SnpPolicy;
 
@@ -12,7 +12,7 @@ pub(super) const POLICY_MIGRATE_MA: u64 = 1 << 18;
 const POLICY_DEBUG: u64 = 1 << 19;
 
 /// Bits of PLATFORM_INFO.
-const PLATFORM_CIPHERTEXT_HIDING: u64 = 1 << 4;
+pub(super) const PLATFORM_CIPHERTEXT_HIDING: u64 = 1 << 4;
 const PLATFORM_ALIAS_CHECK: u64 = 1 << 5;
 
 pub(super) fn appraise(
@@ -25,7 +25,8 @@ pub(super) fn appraise(
     check_tcb(report, endorsement, policy, steps);
     check_guest(report, policy, steps);
     check_guest_policy(report.guest_policy(), policy, steps);
-    check_platform_info(report.platform_info(), policy, steps);
+    let product = endorsement.product;
+    check_platform_info(report.platform_info(), product, policy, steps);
     check_pins(report, policy, steps);
 }
 
@@ -116,7 +117,7 @@ fn check_guest_policy(bits: u64, policy: &SnpPolicy, steps: &mut Steps) {
     flag("SMT", POLICY_SMT, policy.allow_smt, Refusal::Smt);
 }
 
-fn check_platform_info(bits: u64, policy: &SnpPolicy, steps: &mut Steps) {
+fn check_platform_info(bits: u64, product: Product, policy: &SnpPolicy, steps: &mut Steps) {
     let mut flag = |name, bit, required: bool, refusal: Refusal| {
         let set = bits & bit != 0;
         let value = if set { "yes" } else { "no" };
@@ -131,7 +132,9 @@ fn check_platform_info(bits: u64, policy: &SnpPolicy, steps: &mut Steps) {
     flag(
         "ciphertext hidden",
         PLATFORM_CIPHERTEXT_HIDING,
-        policy.require_ciphertext_hiding,
+        policy
+            .require_ciphertext_hiding
+            .unwrap_or(product.hides_ciphertext()),
         Refusal::CiphertextHiding,
     );
 }

@@ -35,6 +35,12 @@ impl Product {
         matches!(self, Product::Turin)
     }
 
+    /// Whether its firmware can keep the hypervisor from reading the ciphertext of guests, and reports say whether it
+    /// does (CIPHERTEXT_HIDING_DRAM of PLATFORM_INFO, SEV-SNP Firmware ABI 56860).
+    pub fn hides_ciphertext(self) -> bool {
+        matches!(self, Product::Turin)
+    }
+
     /// Bytes of `hwID` in a VCEK, which are the first of CHIP_ID in a report; the rest is zero.
     pub(super) const fn hwid_bytes(self) -> usize {
         match self {

@@ -269,6 +269,7 @@ impl Case {
         self.set(0x004, &5u32.to_le_bytes());
         self.set(0x008, &(1u64 << 17).to_le_bytes());
         self.set(0x034, &1u32.to_le_bytes());
+        self.set(0x040, &[u8::from(self.product.hides_ciphertext()) << 4]);
         self.set(0x038, &tcb);
         self.set(0x048, &(u32::from(key == "VLEK") << 2).to_le_bytes());
         self.set(0x090, &[0xaa; 48]);

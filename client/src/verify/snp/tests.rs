@@ -523,6 +523,21 @@ fn alias_check_and_ciphertext_hiding() {
     assert!(case.verify().passed());
 }
 
+/// What the hypervisor can read of ciphertext tells it which blocks of memory changed.
+#[test]
+fn ciphertext_hiding_is_demanded_of_a_product_that_can() {
+    let verified = |hides: bool, policy: &str| {
+        let mut turin = Case::of(Product::Turin, "VCEK");
+        turin.set(0x040, &[u8::from(hides) << 4]);
+        turin.policy += policy;
+        turin.verify().passed()
+    };
+    assert!(verified(true, ""));
+    assert!(!verified(false, ""));
+    assert!(verified(false, "require_ciphertext_hiding = false\n"));
+    assert!(Case::new().verify().passed(), "Milan cannot");
+}
+
 #[test]
 fn all_policy_defects_are_shown_at_once() {
     let mut case = Case::new();

@@ -99,3 +99,23 @@ fn the_configuration_shows_neither_where_gpu_hosts_are_nor_their_keys() {
         "{text}"
     );
 }
+
+/// Work on one public seed must not serve against everybody who chose none.
+#[test]
+fn every_deployment_has_a_public_seed_of_its_own() {
+    let seed = |toml: &str| {
+        combine(&ServeArgs::default(), toml)
+            .unwrap()
+            .config
+            .public_seed
+    };
+    let (here, there) = (
+        "gpu = [\"http://127.0.0.1:1\"]\n",
+        "gpu = [\"http://127.0.0.1:2\"]\n",
+    );
+    assert_ne!(seed(here), seed(there));
+    assert_ne!(seed(here), *crate::cvm::DEFAULT_PUBLIC_SEED);
+    assert_eq!(seed(here), seed(here), "kept rows serve again");
+    let chosen = format!("public_seed = \"{}\"\n", "5a".repeat(32));
+    assert_eq!(seed(&format!("{here}{chosen}")), [0x5a; 32]);
+}
