@@ -493,3 +493,28 @@ async fn first_tokens_come_over_the_channel() {
         "first token, medians of {ROUNDS}: {channel:?} over the channel, {process:?} in process"
     );
 }
+
+/// Every panel of the dashboard shows something that is there.
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let service = Service::start("tiny-llama", &[]);
+    let metrics = service.metrics();
+    let dashboard = include_str!("../docs/grafana.json");
+    let parsed: Value = serde_json::from_str(dashboard).unwrap();
+    let panels = parsed["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut shown = 0;
+    for target in targets {
+        let expression = target["expr"].as_str().unwrap();
+        let name = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in name.filter(|name| name.starts_with("talaria_cvm_")) {
+            let family = name.trim_end_matches("_total");
+            let declared = format!("# TYPE {family} ");
+            assert!(metrics.contains(&declared), "{name} in:\n{metrics}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 15, "{shown}");
+}

@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
         // It has signals of its own: to be stopped is how it ends.
-        Command::Proxy(_) => talaria_program::block_on(run(cli)),
+        Command::Proxy(_) => {
+            talaria_program::log_to_stderr("info");
+            talaria_program::block_on(run(cli))
+        }
         // Beside, not on, the task that waits for signals: it may wait for a line of standard input.
         _ => talaria_program::run(async {
             let task = spawn_blocking(|| Handle::current().block_on(run(cli)));

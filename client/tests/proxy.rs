@@ -348,3 +348,18 @@ async fn a_stream_that_is_quiet_says_so() {
     assert!(comment.is_some(), "{}", response.body);
     assert!(response.body.contains("[DONE]"), "{}", response.body);
 }
+
+#[tokio::test]
+async fn the_dashboard_shows_metrics_that_there_are() {
+    let served = serve(Script::default(), None).await;
+    let metrics = served.raw(&served.head("GET", "/metrics"), b"").await.body;
+    let dashboard = include_str!("../../docs/grafana.json");
+    let names = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let mut shown = 0;
+    for name in names.filter(|name| name.starts_with("talaria_proxy_")) {
+        let declared = format!("# TYPE {} histogram", name.trim_end_matches("_bucket"));
+        assert!(metrics.contains(&declared), "{name} in:\n{metrics}");
+        shown += 1;
+    }
+    assert_eq!(shown, 4);
+}

@@ -8,7 +8,7 @@
 
 use crate::{
     channel::{Channel, Refusal},
-    engine::{Engine, StepError},
+    engine::{CACHE_BUDGET, Engine, StepError},
     mask::{self, Batch, MaskedRows, Shipment},
     ops::Heads,
     rehearsal::{Attention, Part, Rehearsal},
@@ -284,11 +284,20 @@ impl engine_export::Guest for Payload {
     }
 
     fn count() -> engine_export::Counters {
-        let counters = with_any_engine(|engine| Ok(engine.counters())).unwrap_or_default();
+        let now = |engine: &Engine| (engine.counters(), engine.active(), engine.reserved_bytes());
+        let counted = with_any_engine(|engine| Ok(now(engine)));
+        let (counters, active, cache_bytes) = counted.unwrap_or_default();
         engine_export::Counters {
             projections: counters.projections,
             rows: counters.rows,
             checks: counters.checks,
+            sessions: counters.sessions,
+            refused: counters.refused,
+            prompt_tokens: counters.prompt_tokens,
+            tokens: counters.tokens,
+            active: active as u32,
+            cache_bytes,
+            cache_budget: CACHE_BUDGET,
         }
     }
 

@@ -151,6 +151,22 @@ impl Engine {
         request: Request,
         world: &mut dyn World,
     ) -> Result<(u32, Zeroizing<Vec<u32>>), OpenError> {
+        let opened = self.begin(request, world);
+        match &opened {
+            Ok((_, ids)) => {
+                self.counters.sessions += 1;
+                self.counters.prompt_tokens += ids.len() as u64;
+            }
+            Err(_) => self.counters.refused += 1,
+        }
+        opened
+    }
+
+    fn begin(
+        &mut self,
+        request: Request,
+        world: &mut dyn World,
+    ) -> Result<(u32, Zeroizing<Vec<u32>>), OpenError> {
         let stop = Zeroizing::new(request.stop);
         let invalid = |e: &dyn core::fmt::Display| OpenError::Invalid(e.to_string());
         if request.max_new_tokens == 0 {
@@ -257,18 +273,24 @@ impl Engine {
     /// Bytes of a state of so many positions, if there is room.
     fn reserve(&self, positions: usize) -> Result<u64, OpenError> {
         let needed = self.decoder.state_bytes(positions);
-        let used: u64 = self
-            .sessions
-            .values()
-            .map(|session| session.state_bytes)
-            .sum();
-        if needed > CACHE_BUDGET.saturating_sub(used) {
+        if needed > CACHE_BUDGET.saturating_sub(self.reserved_bytes()) {
             return Err(OpenError::Memory {
                 needed: needed >> 20,
                 most: CACHE_BUDGET >> 20,
             });
         }
         Ok(needed)
+    }
+
+    /// Bytes that the states of all sessions may come to, of [`CACHE_BUDGET`].
+    pub fn reserved_bytes(&self) -> u64 {
+        let sessions = self.sessions.values();
+        sessions.map(|session| session.state_bytes).sum()
+    }
+
+    /// Sessions now.
+    pub fn active(&self) -> usize {
+        self.sessions.len()
     }
 
     /// Ends a session early. Unknown ids are none.
@@ -421,6 +443,7 @@ impl Engine {
                     continue;
                 }
             };
+            self.counters.tokens += 1;
             events.push((id, token));
             if let Some(finished) = finished {
                 events.push((id, finished));

@@ -196,14 +196,16 @@ async fn channel(
         let evidence = server.evidence(reservation.keys(), nonce).await?;
         Ok((admission, reservation, evidence))
     };
-    let (admission, reservation, evidence) = begun.await.inspect_err(|_: &Refusal| {
-        server.metrics.refused.inc();
+    let (admission, reservation, evidence) = begun.await.inspect_err(|refusal: &Refusal| {
+        server.metrics.refuse(refusal.cause());
+        tracing::info!(client = %address.ip(), cause = refusal.cause(), "refused");
     })?;
     let upgrade = upgrade
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     Ok(upgrade.on_upgrade(move |socket| async move {
         server.metrics.connections.inc();
+        tracing::info!(client = %address.ip(), "connected");
         connection::serve(&server, socket, evidence, reservation, &admission).await;
         drop(admission);
     }))
@@ -234,12 +236,8 @@ async fn health(State(server): Shared) -> Result<&'static str, Refusal> {
 }
 
 async fn monitor(State(server): Shared) -> Response {
-    let text = server.metrics.text(
-        server.cvm.counters(),
-        server.clients.connected(),
-        server.cvm.is_quarantined(),
-        &server.cvm.hosts(),
-    );
+    let connected = server.clients.connected();
+    let text = server.metrics.text(&server.cvm, connected);
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
 }
 

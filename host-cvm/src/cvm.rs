@@ -13,7 +13,7 @@ use talaria_wire::channel::message::Request;
 use crate::engine::{EngineHandle, Reservation, Session, Snapshot};
 use crate::link::Roster;
 use crate::masks::{PublicMatrices, Source, memory, minter};
-use crate::payload::{Blueprint, Counters, Instance, Payload};
+use crate::payload::{Blueprint, Counters, Instance, Occupancy, Payload};
 pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
 use crew::Crew;
 pub use error::CvmError;
@@ -162,6 +162,11 @@ impl Cvm {
     /// Of every GPU host, whether it answers.
     pub fn hosts(&self) -> Vec<bool> {
         self.crew.presence.hosts()
+    }
+
+    /// What sessions take now.
+    pub fn occupancy(&self) -> Occupancy {
+        self.crew.occupancy()
     }
 
     /// Totals since set-up ended.

@@ -214,7 +214,13 @@ impl Engine {
         while let Some(command) = self.next_command() {
             match command {
                 Some(Command::Stop) => break,
-                Some(command) => self.obey(command),
+                Some(command) => {
+                    self.obey(command);
+                    // Sessions may have come or gone.
+                    if !self.instance.trapped() && self.snapshot.get().is_some() {
+                        let _ = self.count();
+                    }
+                }
                 None if self.desk.is_busy() => self.step_sealed(),
                 None => self.step(),
             }
@@ -365,7 +371,7 @@ impl Engine {
 
     /// Takes the payload's counters; whether it projected anything since.
     fn count(&mut self) -> Result<bool, CvmError> {
-        Ok(self.counters.set_payload(self.instance.count()?))
+        Ok(self.counters.set_payload(&self.instance.count()?))
     }
 
     fn deliver(&mut self, session: u32, event: Event) {

@@ -36,7 +36,9 @@ pub use cvm::{
 pub use engine::{FrameReceiver, FrameSender, Reservation, SealedConnection, Session};
 pub use link::{Deadlines, LinkError, LinkFailure, SETUP_FACTOR};
 pub use masks::{MaskMemory, Masking, PublicRowsFrom, free_bytes};
-pub use payload::{Counters, Keys, Part, Payload, PayloadError, Refused, Rehearsal};
+pub use payload::{
+    Counters, Keys, MOST_HOSTS, Occupancy, Part, Payload, PayloadError, Refused, Rehearsal, Traffic,
+};
 pub use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
 pub use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request, Sampling};
 pub use talaria_wire::shape::MatrixShape;

@@ -20,8 +20,8 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, OptLevel};
 
 use bindings::PayloadPre;
-pub use counters::Counters;
 pub(crate) use counters::InstanceCounters;
+pub use counters::{Counters, MOST_HOSTS, Occupancy, Traffic};
 pub(crate) use instance::{Blueprint, Instance};
 pub use instance::{Keys, Refused};
 pub use rehearsal::{Part, Rehearsal};

@@ -14,6 +14,9 @@ use super::request::Endpoint;
 /// Of [`Metrics::text`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Upper bounds of the buckets for the time between tokens, in seconds.
+const BETWEEN_TOKENS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
 /// Upper bounds of the buckets for the time to the first token, in seconds.
 const FIRST_TOKEN: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
@@ -28,6 +31,7 @@ pub(super) struct Metrics {
     completion_tokens: Counter,
     active_streams: Gauge,
     first_token: Histogram,
+    between_tokens: Histogram,
 }
 
 impl Default for Metrics {
@@ -36,6 +40,7 @@ impl Default for Metrics {
         let all = &mut registry;
         let requests = Family::default();
         let first_token = Histogram::new(FIRST_TOKEN);
+        let between_tokens = Histogram::new(BETWEEN_TOKENS);
         let metrics = Self {
             requests: add(all, "requests", "Requests that came", requests),
             errors: add(
@@ -62,6 +67,12 @@ impl Default for Metrics {
                 "time_to_first_token_seconds",
                 "Time from a request to its first token",
                 first_token,
+            ),
+            between_tokens: add(
+                all,
+                "time_between_tokens_seconds",
+                "Time from a token of a reply to its next",
+                between_tokens,
             ),
             registry,
         };
@@ -110,6 +121,11 @@ impl Metrics {
     /// It is the first of its request.
     pub(super) fn first_token(&self, after: Duration) {
         self.first_token.observe(after.as_secs_f64());
+    }
+
+    /// It came so long after the one before it.
+    pub(super) fn next_token(&self, after: Duration) {
+        self.between_tokens.observe(after.as_secs_f64());
     }
 
     /// So many streams more or less.

@@ -43,6 +43,18 @@ pub(super) struct Replies {
     proxy: Arc<Proxy>,
     /// When the request came, until its first token did.
     waiting_since: Option<Instant>,
+    /// When the last token of each choice came.
+    last_tokens: Vec<Option<Instant>>,
+    log: Line,
+}
+
+/// What the log says of a request when it is over: sizes and times.
+struct Line {
+    came: Instant,
+    first_token: Option<Duration>,
+    prompt_tokens: u32,
+    tokens: u32,
+    outcome: &'static str,
 }
 
 impl Replies {
@@ -58,6 +70,14 @@ impl Replies {
             choices,
             proxy,
             waiting_since: Some(came),
+            last_tokens: vec![None; choices],
+            log: Line {
+                came,
+                first_token: None,
+                prompt_tokens: 0,
+                tokens: 0,
+                outcome: "cancelled",
+            },
         }
     }
 
@@ -78,16 +98,24 @@ impl Replies {
         }
         let item = self.events.next().await;
         match &item {
-            Some((_, Ok(Happened::Token(..)))) => {
+            Some((index, Ok(Happened::Token(..)))) => {
                 self.proxy.metrics.token();
+                self.log.tokens += 1;
                 if let Some(came) = self.waiting_since.take() {
                     self.proxy.metrics.first_token(came.elapsed());
+                    self.log.first_token = Some(came.elapsed());
+                }
+                if let Some(before) = self.last_tokens[*index].replace(Instant::now()) {
+                    self.proxy.metrics.next_token(before.elapsed());
                 }
             }
             Some((_, Ok(Happened::Ended(ending)))) => {
                 self.proxy.metrics.finished(ending.usage.prompt_tokens);
+                self.log.prompt_tokens = ending.usage.prompt_tokens;
             }
-            _ => {}
+            Some((_, Err(_))) => self.log.outcome = "failed",
+            None if self.log.outcome == "cancelled" => self.log.outcome = "complete",
+            None => {}
         }
         item
     }
@@ -96,6 +124,16 @@ impl Replies {
 impl Drop for Replies {
     fn drop(&mut self) {
         self.proxy.metrics.streams(-(self.choices as i64));
+        let log = &self.log;
+        tracing::info!(
+            outcome = log.outcome,
+            choices = self.choices,
+            prompt_tokens = log.prompt_tokens,
+            tokens = log.tokens,
+            first_token_ms = log.first_token.map(|after| after.as_millis() as u64),
+            ms = log.came.elapsed().as_millis() as u64,
+            "request"
+        );
     }
 }
 

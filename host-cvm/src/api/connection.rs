@@ -1,5 +1,6 @@
 //! One client: a WebSocket on one side, the payload's end of the channel on the other.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -28,17 +29,46 @@ pub(super) async fn serve(
     reservation: Reservation,
     admission: &Admission,
 ) {
+    let (begun_at, traffic) = (Instant::now(), Traffic::default());
     let (mut sink, mut stream) = socket.split();
     let begun = timeout(
         server.limits.handshake,
         shake_hands(&mut sink, &mut stream, evidence, reservation),
     );
     let end = match begun.await {
-        Ok(Ok(connection)) => carry(server, &mut sink, &mut stream, connection, admission).await,
+        Ok(Ok(connection)) => {
+            carry(
+                server,
+                &mut sink,
+                &mut stream,
+                connection,
+                admission,
+                &traffic,
+            )
+            .await
+        }
         Ok(Err(end)) => end,
         Err(_) => End::Idle,
     };
+    tracing::info!(
+        ?end,
+        seconds = begun_at.elapsed().as_secs(),
+        frames_in = traffic.frames_in.load(Relaxed),
+        bytes_in = traffic.bytes_in.load(Relaxed),
+        frames_out = traffic.frames_out.load(Relaxed),
+        bytes_out = traffic.bytes_out.load(Relaxed),
+        "connection over"
+    );
     close(server, &mut sink, end).await;
+}
+
+/// Of one connection, for its line in the log.
+#[derive(Default)]
+struct Traffic {
+    frames_in: AtomicU64,
+    bytes_in: AtomicU64,
+    frames_out: AtomicU64,
+    bytes_out: AtomicU64,
 }
 
 /// Why a connection is over.
@@ -65,12 +95,13 @@ async fn close(server: &Server, sink: &mut Sink, end: End) {
         End::Stopping => (close_code::AWAY, "the CVM is shutting down".into()),
         End::NotAFrame => (close_code::UNSUPPORTED, "frames are binary messages".into()),
         End::Refused(refused) => {
-            server.metrics.refused.inc();
-            let code = match refused {
-                Refused::Busy => close_code::AGAIN,
-                Refused::Handshake | Refused::Frame => close_code::POLICY,
-                Refused::Gone => close_code::AWAY,
+            let (code, cause) = match refused {
+                Refused::Busy => (close_code::AGAIN, "busy"),
+                Refused::Handshake => (close_code::POLICY, "handshake"),
+                Refused::Frame => (close_code::POLICY, "frame"),
+                Refused::Gone => (close_code::AWAY, "gone"),
             };
+            server.metrics.refuse(cause);
             (code, refused.to_string())
         }
     };
@@ -106,6 +137,7 @@ async fn carry(
     stream: &mut Stream,
     connection: SealedConnection,
     admission: &Admission,
+    traffic: &Traffic,
 ) -> End {
     let (sender, receiver) = connection.split();
     let moved = Moved::new();
@@ -131,9 +163,9 @@ async fn carry(
         }
     };
     tokio::select! {
-        end = read(server, stream, &sender, &moved, &proven) => end,
+        end = read(server, stream, &sender, &moved, &proven, traffic) => end,
         () = unproven => End::Idle,
-        end = write(server, sink, receiver, &moved) => end,
+        end = write(server, sink, receiver, &moved, traffic) => end,
         () = moved.rest(server.limits.idle) => End::Idle,
         () = admission.evicted() => End::Evicted,
         () = stopped => End::Stopping,
@@ -146,6 +178,7 @@ async fn read(
     sender: &FrameSender,
     moved: &Moved,
     proven: &Notify,
+    traffic: &Traffic,
 ) -> End {
     loop {
         let frame = match next_binary(stream).await {
@@ -154,6 +187,8 @@ async fn read(
         };
         server.metrics.frames_in.inc();
         server.metrics.bytes_in.inc_by(frame.len() as u64);
+        traffic.frames_in.fetch_add(1, Relaxed);
+        traffic.bytes_in.fetch_add(frame.len() as u64, Relaxed);
         match sender.send(frame.to_vec()).await {
             // Frames that bring nothing on, whatever they are, keep no connection alive.
             Ok(true) => moved.now(),
@@ -169,6 +204,7 @@ async fn write(
     sink: &mut Sink,
     mut receiver: FrameReceiver,
     moved: &Moved,
+    traffic: &Traffic,
 ) -> End {
     let mut ping = interval(PING);
     loop {
@@ -177,6 +213,8 @@ async fn write(
                 Some(frame) => {
                     server.metrics.frames_out.inc();
                     server.metrics.bytes_out.inc_by(frame.len() as u64);
+                    traffic.frames_out.fetch_add(1, Relaxed);
+                    traffic.bytes_out.fetch_add(frame.len() as u64, Relaxed);
                     Message::Binary(frame.into())
                 }
                 None => return End::Refused(Refused::Gone),

@@ -6,16 +6,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use crate::payload::Counters;
+use crate::cvm::Cvm;
 
 /// Of [`Metrics::text`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Label of what is of one GPU host.
+type Host = [(&'static str, String); 1];
 
 /// What the listener counts.
 #[derive(Default)]
 pub(super) struct Metrics {
     pub connections: Counter,
-    pub refused: Counter,
+    pub refused: Family<[(&'static str, &'static str); 1], Counter>,
     pub evidence: Counter,
     pub frames_in: Counter,
     pub frames_out: Counter,
@@ -24,25 +27,21 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
+    /// A client, or its connection, was refused.
+    pub(super) fn refuse(&self, cause: &'static str) {
+        self.refused.get_or_create(&[("cause", cause)]).inc();
+    }
+
     /// All of it as it is now, in the text format of OpenMetrics.
-    pub(super) fn text(
-        &self,
-        cvm: Counters,
-        connected: usize,
-        quarantined: bool,
-        hosts: &[bool],
-    ) -> String {
+    pub(super) fn text(&self, cvm: &Cvm, connected: usize) -> String {
+        let (hosts, occupancy, quarantined) = (cvm.hosts(), cvm.occupancy(), cvm.is_quarantined());
+        let cvm = cvm.counters();
         let mut metrics = Registry::with_prefix("talaria_cvm");
         for (name, help, total) in [
             (
                 "connections",
                 "Connections that were opened",
                 self.connections.get(),
-            ),
-            (
-                "connections_refused",
-                "Connections that were refused",
-                self.refused.get(),
             ),
             (
                 "evidence",
@@ -61,6 +60,14 @@ impl Metrics {
                 "Bytes of frames to clients",
                 self.bytes_out.get(),
             ),
+            ("sessions", "Requests that were begun", cvm.sessions),
+            (
+                "requests_refused",
+                "Requests that the payload refused",
+                cvm.refused,
+            ),
+            ("prompt_tokens", "Tokens of prompts", cvm.prompt_tokens),
+            ("tokens", "Tokens of replies", cvm.tokens),
             ("steps", "Batched forward passes", cvm.steps),
             (
                 "projections",
@@ -72,12 +79,6 @@ impl Metrics {
                 "checks",
                 "Products that passed the integrity check",
                 cvm.checks,
-            ),
-            ("gpu_bytes_up", "Bytes sent to GPU hosts", cvm.bytes_up),
-            (
-                "gpu_bytes_down",
-                "Bytes received from GPU hosts",
-                cvm.bytes_down,
             ),
             ("mask_draws", "Draws of minted masks", cvm.draws),
             (
@@ -91,15 +92,39 @@ impl Metrics {
         for (name, help, value) in [
             ("connected", "Connections now", connected as i64),
             ("quarantined", "1 once a GPU host lied", quarantined.into()),
+            (
+                "sessions_active",
+                "Replies under way",
+                occupancy.sessions as i64,
+            ),
+            (
+                "kv_cache_reserved_bytes",
+                "Keys and values that replies under way may come to",
+                occupancy.cache_bytes as i64,
+            ),
+            (
+                "kv_cache_budget_bytes",
+                "Keys and values that there can be",
+                occupancy.cache_budget as i64,
+            ),
         ] {
             metrics.register(name, help, ConstGauge::new(value));
         }
-        let up = Family::<[(&str, String); 1], Gauge>::default();
-        for (index, there) in (1..).zip(hosts) {
+        let refused = self.refused.clone();
+        metrics.register("refusals", "Connections that were refused", refused);
+        let up = Family::<Host, Gauge>::default();
+        let [trips, sent, received] = [(); 3].map(|()| Family::<Host, Counter>::default());
+        for ((index, there), traffic) in (1..).zip(hosts).zip(cvm.hosts) {
             let host = [("host", usize::to_string(&index))];
-            up.get_or_create(&host).set((*there).into());
+            up.get_or_create(&host).set(there.into());
+            trips.get_or_create(&host).inc_by(traffic.trips);
+            sent.get_or_create(&host).inc_by(traffic.bytes_up);
+            received.get_or_create(&host).inc_by(traffic.bytes_down);
         }
         metrics.register("gpu_host_up", "1 while a GPU host answers", up);
+        metrics.register("gpu_trips", "Requests to a GPU host", trips);
+        metrics.register("gpu_bytes_up", "Bytes sent to a GPU host", sent);
+        metrics.register("gpu_bytes_down", "Bytes of a GPU host", received);
         let mut text = String::new();
         encode(&mut text, &metrics).expect("a string takes all");
         text

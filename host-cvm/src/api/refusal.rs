@@ -30,6 +30,21 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// For metrics and logs.
+    pub(super) fn cause(self) -> &'static str {
+        match self {
+            Self::NotFound => "path",
+            Self::Nonce => "nonce",
+            Self::TooMany => "limits",
+            Self::SettingUp => "setting-up",
+            Self::Stopping => "stopping",
+            Self::HostAway => "host-away",
+            Self::Quarantined => "quarantined",
+            Self::NoEngine => "no-engine",
+            Self::NoEvidence => "no-evidence",
+        }
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,

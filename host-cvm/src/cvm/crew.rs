@@ -12,7 +12,7 @@ use super::CvmConfig;
 use crate::engine::EngineHandle;
 use crate::link::{HostAddress, LinkPlan, Presence, Roster, Watch};
 use crate::masks::Pools;
-use crate::payload::{Blueprint, Counters, Payload};
+use crate::payload::{Blueprint, Counters, Occupancy, Payload};
 
 /// All instances. Dropping it tells them to stop, and does not wait.
 pub(crate) struct Crew {
@@ -71,6 +71,19 @@ impl Crew {
             .iter()
             .map(|engine| engine.counters().read())
             .sum()
+    }
+
+    /// Of all engines.
+    pub(super) fn occupancy(&self) -> Occupancy {
+        let engines = self
+            .engines
+            .iter()
+            .map(|engine| engine.counters().occupancy());
+        engines.fold(Occupancy::default(), |all, one| Occupancy {
+            sessions: all.sessions + one.sessions,
+            cache_bytes: all.cache_bytes + one.cache_bytes,
+            cache_budget: all.cache_budget + one.cache_budget,
+        })
     }
 
     /// Whether a host lied.

@@ -187,14 +187,14 @@ impl Link {
             .send(request.clone())
             .map_err(|_| closed())?;
         let sent = request.encoded_len() as u64 + GRPC_FRAME_BYTES;
-        self.counters.count_traffic(sent, 0);
+        self.counters.count_sent(self.host.index, sent);
         loop {
             let received = stream.inbound.message().await;
             let response = received
                 .map_err(|status| setback(&self.host, &status))?
                 .ok_or_else(closed)?;
             let bytes = response.encoded_len() as u64 + GRPC_FRAME_BYTES;
-            self.counters.count_traffic(0, bytes);
+            self.counters.count_received(self.host.index, bytes);
             // Smaller: an answer to a call that was given up because the other host failed.
             if response.id == request.id {
                 return Ok(response);

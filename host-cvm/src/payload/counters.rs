@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::bindings::exports::talaria::payload::engine;
+
 /// Totals over all instances since set-up ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -13,6 +15,16 @@ pub struct Counters {
     pub rows: u64,
     /// Products that passed the integrity check.
     pub checks: u64,
+    /// Requests that became sessions.
+    pub sessions: u64,
+    /// Requests that the payload refused.
+    pub refused: u64,
+    /// Tokens of prompts of sessions.
+    pub prompt_tokens: u64,
+    /// Tokens of replies.
+    pub tokens: u64,
+    /// Sent to the first two GPU hosts, and received; calls that they were asked.
+    pub hosts: [Traffic; MOST_HOSTS],
     /// Bytes sent to GPU hosts as gRPC messages, framing of gRPC included, of HTTP/2 and below not.
     pub bytes_up: u64,
     /// Bytes received likewise.
@@ -33,11 +45,35 @@ pub struct Counters {
     pub empty_ns: u64,
 }
 
+/// Most GPU hosts of a masking.
+pub const MOST_HOSTS: usize = 2;
+
+/// Between a CVM and one GPU host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests sent.
+    pub trips: u64,
+    /// Bytes sent, as [`Counters::bytes_up`].
+    pub bytes_up: u64,
+    /// Bytes received.
+    pub bytes_down: u64,
+}
+
+/// What the sessions of an instance take now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Sessions.
+    pub sessions: u64,
+    /// Bytes of keys and values that they may come to.
+    pub cache_bytes: u64,
+    /// Bytes that all sessions together may come to.
+    pub cache_budget: u64,
+}
+
 /// Counters of one instance, written by its thread.
 #[derive(Default)]
 pub(crate) struct InstanceCounters {
-    pub bytes_up: AtomicU64,
-    pub bytes_down: AtomicU64,
+    hosts: [HostCounters; MOST_HOSTS],
     pub steps: AtomicU64,
     pub guest_ns: AtomicU64,
     pub wait_ns: AtomicU64,
@@ -48,17 +84,38 @@ pub(crate) struct InstanceCounters {
     payload: Mutex<PayloadCounts>,
 }
 
+#[derive(Default)]
+struct HostCounters {
+    trips: AtomicU64,
+    bytes_up: AtomicU64,
+    bytes_down: AtomicU64,
+}
+
 /// What the payload counts itself, with what an instance replaced after a trap had counted.
 #[derive(Clone, Copy, Default)]
 struct PayloadCounts {
-    retired: [u64; 3],
-    current: [u64; 3],
+    retired: [u64; TOTALS],
+    current: [u64; TOTALS],
+    occupancy: Occupancy,
 }
 
+/// Totals of [`engine::Counters`].
+const TOTALS: usize = 7;
+
 impl InstanceCounters {
-    pub(crate) fn count_traffic(&self, up: u64, down: u64) {
-        self.bytes_up.fetch_add(up, Relaxed);
-        self.bytes_down.fetch_add(down, Relaxed);
+    /// A request to a host.
+    pub(crate) fn count_sent(&self, host: usize, bytes: u64) {
+        if let Some(host) = self.hosts.get(host) {
+            host.trips.fetch_add(1, Relaxed);
+            host.bytes_up.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// An answer of a host.
+    pub(crate) fn count_received(&self, host: usize, bytes: u64) {
+        if let Some(host) = self.hosts.get(host) {
+            host.bytes_down.fetch_add(bytes, Relaxed);
+        }
     }
 
     pub(crate) fn count_wait(&self, wait: Duration, gpu_us: u64) {
@@ -80,14 +137,37 @@ impl InstanceCounters {
         self.guest_ns.fetch_add(nanos(guest), Relaxed);
     }
 
-    /// Takes the payload's own figures: projections, rows, checks. Whether they changed.
-    pub(crate) fn set_payload(&self, current: [u64; 3]) -> bool {
-        std::mem::replace(&mut self.payload().current, current) != current
+    /// Takes the payload's own figures. Whether it projected anything since.
+    pub(crate) fn set_payload(&self, counted: &engine::Counters) -> bool {
+        let mut payload = self.payload();
+        payload.occupancy = Occupancy {
+            sessions: counted.active.into(),
+            cache_bytes: counted.cache_bytes,
+            cache_budget: counted.cache_budget,
+        };
+        let current = [
+            counted.projections,
+            counted.rows,
+            counted.checks,
+            counted.sessions,
+            counted.refused,
+            counted.prompt_tokens,
+            counted.tokens,
+        ];
+        let before = std::mem::replace(&mut payload.current, current);
+        before[..3] != current[..3]
+    }
+
+    /// What sessions take now.
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        self.payload().occupancy
     }
 
     /// The instance is replaced by a fresh one, which counts from zero.
     pub(crate) fn retire(&self) {
         let mut payload = self.payload();
+        payload.occupancy.sessions = 0;
+        payload.occupancy.cache_bytes = 0;
         let ended = std::mem::take(&mut payload.current);
         for (retired, count) in payload.retired.iter_mut().zip(ended) {
             *retired += count;
@@ -96,14 +176,31 @@ impl InstanceCounters {
 
     pub(crate) fn read(&self) -> Counters {
         let payload = *self.payload();
-        let [projections, rows, checks] =
-            std::array::from_fn(|i| payload.retired[i] + payload.current[i]);
+        let [
+            projections,
+            rows,
+            checks,
+            sessions,
+            refused,
+            prompt_tokens,
+            tokens,
+        ] = std::array::from_fn(|i| payload.retired[i] + payload.current[i]);
+        let hosts = self.hosts.each_ref().map(|host| Traffic {
+            trips: host.trips.load(Relaxed),
+            bytes_up: host.bytes_up.load(Relaxed),
+            bytes_down: host.bytes_down.load(Relaxed),
+        });
         Counters {
             projections,
             rows,
             checks,
-            bytes_up: self.bytes_up.load(Relaxed),
-            bytes_down: self.bytes_down.load(Relaxed),
+            sessions,
+            refused,
+            prompt_tokens,
+            tokens,
+            hosts,
+            bytes_up: hosts.iter().map(|host| host.bytes_up).sum(),
+            bytes_down: hosts.iter().map(|host| host.bytes_down).sum(),
             steps: self.steps.load(Relaxed),
             guest_ns: self.guest_ns.load(Relaxed),
             wait_ns: self.wait_ns.load(Relaxed),
@@ -128,6 +225,15 @@ impl Counters {
             projections: f(self.projections, other.projections),
             rows: f(self.rows, other.rows),
             checks: f(self.checks, other.checks),
+            sessions: f(self.sessions, other.sessions),
+            refused: f(self.refused, other.refused),
+            prompt_tokens: f(self.prompt_tokens, other.prompt_tokens),
+            tokens: f(self.tokens, other.tokens),
+            hosts: std::array::from_fn(|i| Traffic {
+                trips: f(self.hosts[i].trips, other.hosts[i].trips),
+                bytes_up: f(self.hosts[i].bytes_up, other.hosts[i].bytes_up),
+                bytes_down: f(self.hosts[i].bytes_down, other.hosts[i].bytes_down),
+            }),
             bytes_up: f(self.bytes_up, other.bytes_up),
             bytes_down: f(self.bytes_down, other.bytes_down),
             steps: f(self.steps, other.steps),

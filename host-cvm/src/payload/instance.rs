@@ -152,12 +152,11 @@ impl Instance {
         events.map(read).collect()
     }
 
-    /// What the payload counted: projections, rows, checks.
-    pub(crate) fn count(&mut self) -> Result<[u64; 3], CvmError> {
-        let counted = self.call("engine.count", 1, |exports, store| {
+    /// What the payload counted.
+    pub(crate) fn count(&mut self) -> Result<engine::Counters, CvmError> {
+        self.call("engine.count", 1, |exports, store| {
             exports.talaria_payload_engine().call_count(store)
-        })?;
-        Ok([counted.projections, counted.rows, counted.checks])
+        })
     }
 
     pub(crate) fn begin_rehearsal(
