@@ -131,6 +131,15 @@ impl HostAddress {
         self.error(LinkFailure::Timeout, message)
     }
 
+    pub(crate) fn too_slow(&self, least_rate: u64) -> LinkError {
+        let message = format!(
+            "{} sends what set-up needs at less than {least_rate} bytes a second: is it overloaded, or the network \
+             to it?",
+            self.url
+        );
+        self.error(LinkFailure::Timeout, message)
+    }
+
     pub(crate) fn malformed(&self, reason: &str) -> LinkError {
         let message = format!(
             "{} answered with something that is no answer ({reason}): is it a talaria-gpu of this release?",
