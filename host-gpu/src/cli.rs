@@ -49,6 +49,10 @@ struct Serve {
     /// were given the address that is printed, noise://KEY@HOST:PORT, are served.
     #[arg(long, value_name = "FILE")]
     link_key: Option<PathBuf>,
+    /// Serve only callers whose public key is in this file: one a line, 64 hexadecimal digits, as `talaria-cvm serve
+    /// --caller-key` prints it; # begins a comment.
+    #[arg(long, value_name = "FILE", requires = "link_key")]
+    callers: Option<PathBuf>,
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]

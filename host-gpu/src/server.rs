@@ -6,11 +6,11 @@
 //! ```
 //!
 //! Rows are masked and products are checked by the caller, so nothing here needs to be secret or trusted. What
-//! two hosts of `shares` get must not be read by one party, though, a network for example: [`link`].
+//! two hosts of `shares` get must not be read by one party, though, a network for example: [`Listener::secured`].
 
 pub mod fault;
 pub mod host;
-pub mod link;
+mod link;
 pub mod listen;
 mod running;
 mod service;
@@ -26,6 +26,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::server::{Router, TcpIncoming};
 
 pub use host::GpuHost;
+pub use link::Door;
 pub use listen::{Address, Listener};
 pub use running::RunningServer;
 use service::Service;
@@ -131,8 +132,8 @@ async fn accept(
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             router.serve_with_incoming_shutdown(incoming, stop).await?;
         }
-        Listener::Secured(listener, key) => {
-            let incoming = link::accept(listener, key);
+        Listener::Secured(listener, door) => {
+            let incoming = link::accept(listener, door);
             router.serve_with_incoming_shutdown(incoming, stop).await?;
         }
         #[cfg(unix)]

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use talaria_transport::link::{Secured, initiate};
+use talaria_transport::link::{LinkKey, Secured, drawn, initiate};
 use talaria_wire::channel::KEY_BYTES;
-use talaria_wire::channel::noise::Drawn;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::codegen::http::Uri;
@@ -38,6 +37,8 @@ pub(crate) struct HostAddress {
     endpoint: Endpoint,
     /// The host's, if the link is encrypted.
     key: Option<[u8; KEY_BYTES]>,
+    /// This CVM's, if it is to show one on encrypted links.
+    own: Option<Arc<LinkKey>>,
 }
 
 impl HostAddress {
@@ -75,7 +76,13 @@ impl HostAddress {
             url: url.into(),
             endpoint,
             key,
+            own: None,
         })
+    }
+
+    /// Shows the host this key: it may serve those only whom it knows.
+    pub(crate) fn shown(self, own: Option<Arc<LinkKey>>) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether a network could read what is sent: not if it is encrypted, and not within this machine.
@@ -90,8 +97,11 @@ impl HostAddress {
         let Some(key) = self.key else {
             return self.endpoint.connect().await;
         };
-        let secured =
-            service_fn(move |at: Uri| async move { secure(&at, &key).await.map(TokioIo::new) });
+        let own = self.own.clone();
+        let secured = service_fn(move |at: Uri| {
+            let own = own.clone();
+            async move { secure(&at, &key, own.as_deref()).await.map(TokioIo::new) }
+        });
         self.endpoint.connect_with_connector(secured).await
     }
 
@@ -185,16 +195,22 @@ fn keyed(rest: &str) -> Option<([u8; KEY_BYTES], &str)> {
 }
 
 /// Connects to the host, which has to have the secret of the key.
-async fn secure(at: &Uri, key: &[u8; KEY_BYTES]) -> io::Result<Secured<TcpStream>> {
+async fn secure(
+    at: &Uri,
+    key: &[u8; KEY_BYTES],
+    own: Option<&LinkKey>,
+) -> io::Result<Secured<TcpStream>> {
     // An IPv6 address stands in brackets in a URL, and nowhere else.
     let host = at.host().unwrap_or_default().trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, at.port_u16().unwrap_or_default())).await?;
     stream.set_nodelay(true)?;
-    let mut ephemeral = Drawn::default();
-    getrandom::fill(&mut *ephemeral).map_err(io::Error::other)?;
-    initiate(stream, key, ephemeral).await.map_err(|error| {
+    initiate(stream, key, own, drawn()?).await.map_err(|error| {
+        let listed = match own {
+            None => "has it --callers, which need a --caller-key here",
+            Some(_) => "has it --callers without this --caller-key",
+        };
         let what = format!(
-            "no encrypted link, {error}: is KEY what `talaria-gpu serve --link-key` printed?"
+            "no encrypted link, {error}: is KEY what `talaria-gpu serve --link-key` printed, and {listed}?"
         );
         io::Error::new(error.kind(), what)
     })

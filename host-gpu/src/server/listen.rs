@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use talaria_wire::channel::noise::StaticKey;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
+
+use super::Door;
 
 /// `HOST:PORT` or `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ impl Address {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// TCP, encrypted to a key.
-    Secured(TcpListener, Arc<StaticKey>),
+    /// TCP, encrypted to a key, for callers who may have a link.
+    Secured(TcpListener, Arc<Door>),
     /// A Unix socket and its file, which goes with it.
     #[cfg(unix)]
     Unix(UnixListener, SocketFile),
@@ -93,10 +94,11 @@ impl Listener {
         }
     }
 
-    /// Takes only callers who know the key. A Unix socket stays as it is: its bytes leave no machine.
-    pub fn secured(self, key: Arc<StaticKey>) -> Self {
+    /// Takes only callers who may pass this door. A Unix socket stays as it is: its bytes leave no machine, and its file
+    /// says who may open it.
+    pub fn secured(self, door: Door) -> Self {
         match self {
-            Self::Tcp(listener) => Self::Secured(listener, key),
+            Self::Tcp(listener) => Self::Secured(listener, Arc::new(door)),
             other => other,
         }
     }
@@ -108,7 +110,9 @@ impl Listener {
     pub fn url(&self) -> std::io::Result<String> {
         let address = self.address()?;
         Ok(match self {
-            Self::Secured(_, key) => format!("noise://{}@{address}", hex::encode(key.public())),
+            Self::Secured(_, door) => {
+                format!("noise://{}@{address}", hex::encode(door.key.public()))
+            }
             _ => address.url(),
         })
     }
