@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use talaria_host_gpu::backend;
 use talaria_host_gpu::record::Recorder;
 use talaria_host_gpu::scheduler::Limits;
-use talaria_host_gpu::server::{self, Address, Door, GpuHost};
+use talaria_host_gpu::server::{self, Address, Bounds, Door, GpuHost};
 use talaria_host_gpu::weights::Model;
 use talaria_program::{Signals, Stop};
 use talaria_transport::link::{Callers, read_or_make};
@@ -34,6 +34,10 @@ pub(super) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     if let Some(door) = door {
         listener = listener.secured(door);
     }
+    let bounds = Bounds {
+        connections: serve.max_connections,
+        ..Bounds::default()
+    };
     announce(&listener.url()?, &serve, &model, digest);
     let (stopped, stop) = oneshot::channel();
     let shutdown = async move {
@@ -42,7 +46,7 @@ pub(super) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
         let _ = stopped.send(stop);
         tokio::spawn(signals.exit_at_next());
     };
-    server::serve(Arc::clone(&host), listener, shutdown).await?;
+    server::serve(Arc::clone(&host), listener, bounds, shutdown).await?;
     let counters = host.counters();
     tracing::info!(?counters, "stopped");
     Ok(stop.await.map_or(ExitCode::SUCCESS, Stop::served))
