@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use talaria_client::remote::{Reply, Session};
 use talaria_tests::golden::{copy_of, golden, model_dir};
-use talaria_tests::processes::{Service, talaria, write};
+use talaria_tests::processes::{Process, Service, talaria, write};
 use talaria_tests::program;
 use talaria_tests::system::{Setup, ids_request};
 use talaria_wire::channel::message::{Event, FinishReason, Message, Prompt, Request};
@@ -457,6 +457,57 @@ fn a_host_with_a_link_key_serves_only_who_knows_it() {
     let (code, stderr) = ask(&format!("noise://{other}@{place}"));
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("--link-key"), "{stderr}");
+}
+
+#[test]
+fn a_host_with_callers_serves_only_those_on_its_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let ask = |url: &str, flags: &[&str]| {
+        let output = std::process::Command::new(program("talaria-local"))
+            .args(["run", "--masking", "dangerous-plaintext", "--gpu", url])
+            .args(["--prompt-ids", "1,2,3", "--max-new-tokens", "2", "--json"])
+            .args(flags)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), stderr)
+    };
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let flags = [path("cvm.key"), path("stranger.key")];
+    let [cvm, stranger] = flags.each_ref().map(|file| ["--caller-key", file]);
+    // Nobody listens there, but the key is made, and named.
+    let nobody = format!("noise://{}@127.0.0.1:1", "11".repeat(32));
+    let (code, stderr) = ask(&nobody, &cvm);
+    assert_eq!(code, Some(1), "{stderr}");
+    let named = stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("caller key "));
+    let list = format!("# CVMs\n{}  # ours\n", named.expect("a key"));
+    let callers = write(dir.path(), "callers", &list);
+
+    let model = model_dir("tiny-llama").display().to_string();
+    let (key, listed) = (path("gpu.key"), ["--callers", &callers]);
+    let start = |flags: &[&str]| {
+        let serve = ["serve", "--model", &model, "--listen", "127.0.0.1:0"];
+        let rest = ["--backend", "cpu", "--link-key", &key];
+        let (process, line) = Process::start(
+            "talaria-gpu",
+            &[&serve[..], &rest, flags].concat(),
+            "ready: ",
+        );
+        (process, line.split_whitespace().nth(1).unwrap().to_owned())
+    };
+    let (_host, url) = start(&listed);
+    let (code, stderr) = ask(&url, &cvm);
+    assert_eq!(code, Some(0), "{stderr}");
+    for flags in [&[][..], &stranger] {
+        let (code, stderr) = ask(&url, flags);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("--callers"), "{stderr}");
+    }
+    let (_open, url) = start(&[]);
+    let (code, stderr) = ask(&url, &stranger);
+    assert_eq!(code, Some(0), "{stderr}");
 }
 
 /// Not timed for a verdict: docs/performance.md has what this prints.

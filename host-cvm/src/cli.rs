@@ -16,9 +16,9 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{Server, while_setting_up};
 use crate::attestation::{Attester, Endorsements, EvidenceKind};
-use crate::cvm::{Cvm, SetupPhase, SetupProgress};
+use crate::cvm::{Cvm, CvmConfig, SetupPhase, SetupProgress};
 use crate::payload::Payload;
-use masking::{EngineArgs, MaskingArgs};
+use masking::{CallerArgs, EngineArgs, MaskingArgs};
 pub use settings::Settings;
 
 /// The confidential VM of Talaria: runs the payload, sends masked rows to GPU hosts, and serves clients whose
@@ -44,6 +44,9 @@ pub struct ServeArgs {
     /// A running talaria-gpu server, as it prints its address; give it once for each host that the masking needs.
     #[arg(long, value_name = "URL", value_parser = masking::gpu)]
     pub gpu: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub caller: CallerArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub masking: MaskingArgs,
@@ -155,7 +158,11 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 
 async fn start(settings: Settings, attester: Attester) -> anyhow::Result<Server> {
     let configuration = settings.to_json();
-    let (config, limits) = (settings.config.clone(), settings.limits);
+    let limits = settings.limits;
+    let config = CvmConfig {
+        caller_key: settings.caller.open()?,
+        ..settings.config.clone()
+    };
     let payload = spawn_blocking(move || load_payload(&settings)).await??;
     eprintln!("payload {}", hex::encode(payload.sha256()));
     let mut shown = Shown::default();

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use talaria_host_gpu::backend::{self, BackendKind, wgpu};
 use talaria_host_gpu::flags::{BackendArgs, CheckpointArgs, ThreadsArgs};
 use talaria_host_gpu::scheduler::Limits;
-use talaria_host_gpu::server::Address;
+use talaria_host_gpu::server::{Address, Bounds};
 use talaria_host_gpu::weights;
 use talaria_program::Signals;
 use talaria_program::values::count;
@@ -49,6 +49,10 @@ struct Serve {
     /// were given the address that is printed, noise://KEY@HOST:PORT, are served.
     #[arg(long, value_name = "FILE")]
     link_key: Option<PathBuf>,
+    /// Serve only callers whose public key is in this file: one a line, 64 hexadecimal digits, as `talaria-cvm serve
+    /// --caller-key` prints it; # begins a comment.
+    #[arg(long, value_name = "FILE", requires = "link_key")]
+    callers: Option<PathBuf>,
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
@@ -59,6 +63,10 @@ struct Serve {
     /// Requests accepted and not yet answered; more are refused.
     #[arg(long, value_name = "N", default_value_t = Limits::default().max_queue, value_parser = count(1..=u64::MAX))]
     max_queue: usize,
+    /// Connections at the same time; more are closed. One address may have half of them: a CVM needs one for each engine,
+    /// and one more at its start. For each, callers can make the host hold 41 MiB.
+    #[arg(long, value_name = "N", default_value_t = Bounds::default().connections, value_parser = count(1..=65536))]
+    max_connections: usize,
 }
 
 /// Does what was asked.

@@ -6,12 +6,17 @@
 //! ```
 //!
 //! Rows are masked and products are checked by the caller, so nothing here needs to be secret or trusted. What
-//! two hosts of `shares` get must not be read by one party, though, a network for example: [`link`].
+//! two hosts of `shares` get must not be read by one party, though, a network for example: [`Listener::secured`]. Callers are
+//! not trusted either: what they may hold, and for how long, is in [`Bounds`].
 
+mod bounds;
+mod calls;
+mod connection;
 pub mod fault;
 pub mod host;
-pub mod link;
+mod incoming;
 pub mod listen;
+mod places;
 mod running;
 mod service;
 
@@ -22,21 +27,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use talaria_transport::weighted::weighted_host_server::WeightedHostServer;
 use tokio::sync::watch;
-#[cfg(unix)]
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::Router;
 
+pub use bounds::Bounds;
+use bounds::{CONNECTION_WINDOW, FRAME_BYTES, HEADER_BYTES, STREAMS};
+use calls::{Metered, Room};
 pub use host::GpuHost;
+pub use incoming::Door;
 pub use listen::{Address, Listener};
 pub use running::RunningServer;
 use service::Service;
 
-/// Bytes a caller may send ahead on one stream: some large prefill chunks.
-const STREAM_WINDOW: u32 = 32 << 20;
-/// Bytes a caller may send ahead on all streams together.
-const CONNECTION_WINDOW: u32 = 128 << 20;
-/// Fewer, larger frames than HTTP/2's 16 KiB.
-const FRAME_BYTES: u32 = 1 << 20;
 /// A connection that answers no ping is dropped after both.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -62,18 +63,19 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves until `shutdown`, then answers what was accepted and returns, after ten seconds at the latest.
+/// Serves within `bounds` until `shutdown`, then answers what was accepted and returns, after ten seconds at the latest.
 ///
 /// # Errors
 /// Those of the HTTP/2 server.
 pub async fn serve(
     host: Arc<GpuHost>,
     listener: Listener,
+    bounds: Bounds,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let (stop, stopped) = watch::channel(false);
     let router = router(host, stopped.clone(), listener.link_key()).await;
-    let served = accept(router, listener, until(stopped.clone()));
+    let served = accept(router, listener, bounds, until(stopped.clone()));
     let stopping = async {
         shutdown.await;
         stop.send_replace(true);
@@ -112,33 +114,40 @@ async fn router(host: Arc<GpuHost>, stopped: watch::Receiver<bool>, link_key: By
     let max_request_bytes = host.max_request_bytes();
     let service = WeightedHostServer::new(Service::new(host, stopped, link_key))
         .max_decoding_message_size(max_request_bytes);
+    let room = Room::for_messages_of(max_request_bytes);
     tonic::transport::Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_stream_window_size(CONNECTION_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(health)
-        .add_service(service)
+        .add_service(Metered::new(health, room.clone()))
+        .add_service(Metered::new(service, room))
 }
 
 async fn accept(
     router: Router,
     listener: Listener,
+    bounds: Bounds,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     match listener {
         Listener::Tcp(listener) => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let open = |stream| std::future::ready(incoming::plain(stream));
+            let incoming = incoming::accept(listener, bounds, open);
             router.serve_with_incoming_shutdown(incoming, stop).await?;
         }
-        Listener::Secured(listener, key) => {
-            let incoming = link::accept(listener, key);
+        Listener::Secured(listener, door) => {
+            let open = move |stream| Arc::clone(&door).open(stream);
+            let incoming = incoming::accept(listener, bounds, open);
             router.serve_with_incoming_shutdown(incoming, stop).await?;
         }
         #[cfg(unix)]
         Listener::Unix(listener, _file) => {
-            let incoming = UnixListenerStream::new(listener);
+            let incoming =
+                incoming::accept(listener, bounds, |stream| std::future::ready(Ok(stream)));
             router.serve_with_incoming_shutdown(incoming, stop).await?;
         }
     }

@@ -20,6 +20,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A valid manifest of one layer: projections 16x8, 8x16, 8x8, 8x24, 12x8, 8x16.
 pub(crate) fn tiny_manifest() -> Manifest {
+    manifest_of(16)
+}
+
+/// The same with another vocabulary: the embedding's k and the LM head's n, 16 in the tiny one.
+pub(crate) fn manifest_of(vocab_size: u32) -> Manifest {
     let decoder = Decoder {
         model_type: "qwen3".into(),
         hidden_size: 8,
@@ -27,7 +32,7 @@ pub(crate) fn tiny_manifest() -> Manifest {
         num_attention_heads: 2,
         num_key_value_heads: 1,
         head_dim: 4,
-        vocab_size: 16,
+        vocab_size,
         max_position_embeddings: 32,
         rms_norm_eps: 1e-6,
         rope: Rope {

@@ -97,8 +97,29 @@ fn bad_use_and_bad_checkpoints_end_with_one_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let good = model("tiny-qwen2");
+    let keys = tempfile::tempdir().unwrap();
+    let path = |name: &str| keys.path().join(name).to_str().unwrap().to_owned();
+    let (key, callers, list) = (path("key"), path("callers"), path("list"));
+    std::fs::write(&callers, "# one\n12\n").unwrap();
+    std::fs::write(&list, "11".repeat(32)).unwrap();
+    let socket = format!("unix:{}", path("socket"));
+    let serve = ["serve", "--model", &good, "--listen"];
+    let tcp = [&serve[..], &["127.0.0.1:0", "--callers"]].concat();
+    let keyed = ["--link-key", &key];
     for (arguments, code, expected) in [
-        (&["digest", "--model", empty][..], 1, "has no config.json"),
+        (&*[&tcp[..], &[&callers]].concat(), 2, "--link-key"),
+        (
+            &[&tcp[..], &[&callers], &keyed].concat(),
+            1,
+            "line 2 is no public key",
+        ),
+        (&[&tcp[..], &["/no/list"], &keyed].concat(), 1, "/no/list"),
+        (
+            &[&serve[..], &[&socket, "--callers", &list], &keyed].concat(),
+            1,
+            "a Unix socket has no encrypted links",
+        ),
+        (&["digest", "--model", empty], 1, "has no config.json"),
         (&["digest", "--model", "/no/such"], 1, "/no/such"),
         (
             &["serve", "--model", empty, "--listen", "127.0.0.1:0"],

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use talaria_client::cli::sampling::DEFAULT_NEW_TOKENS;
-use talaria_host_cvm::cli::masking::{self, EngineArgs, MaskingArgs};
+use talaria_host_cvm::cli::masking::{self, CallerArgs, EngineArgs, MaskingArgs};
 use talaria_host_gpu::flags::{BackendArgs, CheckpointArgs, ThreadsArgs, weights};
 use talaria_program::values::{bytes, not_empty};
 use talaria_wire::manifest::WeightFormat;
@@ -81,6 +81,9 @@ pub struct PartiesArgs {
     /// each host that the masking needs.
     #[arg(long, value_name = "URL", value_parser = masking::gpu)]
     pub gpu: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub caller: CallerArgs,
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub masking: MaskingArgs,

@@ -68,10 +68,17 @@ impl Parties {
         expected: Option<Digest>,
     ) -> Result<Self, LocalError> {
         if !args.gpu.is_empty() {
-            let config = config(args, args.gpu.clone(), expected);
             let wrong = |error: CvmError| LocalError::Usage(error.to_string());
+            let config = CvmConfig {
+                caller_key: args.caller.open().map_err(wrong)?,
+                ..config(args, args.gpu.clone(), expected)
+            };
             config.validate().map_err(wrong)?;
             return Self::with_servers(args, config).await;
+        }
+        if args.caller.caller_key.is_some() {
+            let wrong = "--caller-key is for GPU hosts that are given with --gpu";
+            return Err(LocalError::Usage(wrong.into()));
         }
         let dir = args.model.as_deref().ok_or_else(|| {
             LocalError::Usage("neither --model nor --gpu is given: what is to be run?".into())

@@ -1,9 +1,10 @@
 //! What travels between a CVM and its GPU hosts: the gRPC service ([`weighted`]) and the encrypted [`link`] that may
-//! carry it. Nothing of this enters the payload, which hands over rows that are masked already.
+//! carry it, and how slow a peer may be ([`pace`]). Nothing of this enters the payload, which hands over rows that are masked already.
 
 #![forbid(unsafe_code)]
 
 pub mod link;
+pub mod pace;
 
 #[allow(
     missing_docs,

@@ -1,24 +1,38 @@
 //! An encrypted byte stream between a CVM and a GPU host: `Noise_NK_25519_ChaChaPoly_SHA256`, as in
-//! [`channel::noise`](talaria_wire::channel::noise), with the GPU host's static key known to the CVM.
+//! [`channel::noise`](talaria_wire::channel::noise), with the GPU host's static key known to the CVM. A CVM that has a
+//! key of its own shows it ([`caller`]): its handshake is another one, announced by 32 bytes that no first message of NK
+//! begins with.
 //!
 //! After the two handshake messages, each direction is a sequence of records: u16be length, then a Noise message
 //! (section 7.3 of the specification) of that length. Nothing is padded: sizes say how many rows there are, which a
 //! network sees anyway. That a stream ends is not authenticated; what is carried, HTTP/2, has ends of its own.
+
+mod caller;
+mod callers;
+mod key;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use snow::TransportState;
-use talaria_wire::channel::noise::{Drawn, Initiating, StaticKey, respond_with};
+use talaria_wire::channel::noise::{Drawn, Initiating, respond_with};
 use talaria_wire::channel::{ChannelError, HANDSHAKE_BYTES, KEY_BYTES, MAX_FRAME_BYTES, TAG_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use zeroize::Zeroizing;
 
+use caller::Calling;
+pub use callers::{Callers, CallersError, MalformedCallers};
+pub use key::{KeyFileError, LinkKey, drawn, read_or_make};
+
 /// Bound into the handshake: a link is no channel of a client, whatever its key.
 const PROLOGUE: &[u8] = b"talaria-link-v1";
+
+/// Comes before the first message of a caller who shows its key. Public keys are below 2^255 - 19, so no handshake
+/// without begins like this.
+const SHOWS_KEY: [u8; KEY_BYTES] = [0xff; KEY_BYTES];
 
 /// Bytes of a record's length.
 const LENGTH_BYTES: usize = 2;
@@ -48,35 +62,55 @@ struct Outgoing {
     sent: usize,
 }
 
-/// Opens a link to whoever has the secret of `key`.
+/// Opens a link to whoever has the secret of `host`; shows `own`, if there is one.
 ///
 /// # Errors
 /// The stream's, and [`ErrorKind::PermissionDenied`] if the other end does not have the secret.
 pub async fn initiate<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    key: &[u8; KEY_BYTES],
+    host: &[u8; KEY_BYTES],
+    own: Option<&LinkKey>,
     ephemeral: Drawn,
 ) -> io::Result<Secured<S>> {
-    let (state, hello) = Initiating::begin_with(PROLOGUE, key, ephemeral).map_err(denied)?;
-    stream.write_all(&hello).await?;
     let mut answer = [0; HANDSHAKE_BYTES];
+    let Some(own) = own else {
+        let (state, hello) = Initiating::begin_with(PROLOGUE, host, ephemeral).map_err(denied)?;
+        stream.write_all(&hello).await?;
+        stream.read_exact(&mut answer).await?;
+        let transport = state.into_transport(&answer).map_err(denied)?;
+        return Ok(Secured::new(stream, transport));
+    };
+    let (state, hello) = Calling::begin(host, own, ephemeral).map_err(denied)?;
+    stream.write_all(&SHOWS_KEY).await?;
+    stream.write_all(&hello).await?;
     stream.read_exact(&mut answer).await?;
-    let transport = state.into_transport(&answer).map_err(denied)?;
+    let transport = state.finish(&answer).map_err(denied)?;
     Ok(Secured::new(stream, transport))
 }
 
-/// Takes a link from whoever knows the public key.
+/// Takes a link from whoever knows the public key; where there is a list of callers, from them only.
 ///
 /// # Errors
-/// The stream's, and [`ErrorKind::PermissionDenied`] if the other end does not know the key.
+/// The stream's, and [`ErrorKind::PermissionDenied`] if the other end does not know the key, or is none of `callers`.
 pub async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    key: &StaticKey,
+    key: &LinkKey,
+    callers: Option<&Callers>,
     ephemeral: Drawn,
 ) -> io::Result<Secured<S>> {
     let mut hello = [0; HANDSHAKE_BYTES];
-    stream.read_exact(&mut hello).await?;
-    let (transport, answer) = respond_with(PROLOGUE, key, ephemeral, &hello).map_err(denied)?;
+    stream.read_exact(&mut hello[..KEY_BYTES]).await?;
+    let (transport, answer) = if hello.starts_with(&SHOWS_KEY) {
+        let mut hello = [0; caller::FIRST_BYTES];
+        stream.read_exact(&mut hello).await?;
+        caller::answer(key, callers, ephemeral, &hello).map_err(denied)?
+    } else if callers.is_some() {
+        let what = "a caller without a key, where there is a list of callers";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, what));
+    } else {
+        stream.read_exact(&mut hello[KEY_BYTES..]).await?;
+        respond_with(PROLOGUE, &key.pair, ephemeral, &hello).map_err(denied)?
+    };
     stream.write_all(&answer).await?;
     Ok(Secured::new(stream, transport))
 }

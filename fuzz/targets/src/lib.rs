@@ -64,6 +64,7 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Seed>) ->
 pub const TARGETS: &[Target] = &[
     target("answer", answer::answer, answer::seeds),
     target("assembler", channel::assembler, channel::assembler_seeds),
+    target("callers", link::callers, link::callers_seeds),
     target(
         "certificate_table",
         evidence::certificate_table,
@@ -94,6 +95,7 @@ pub const TARGETS: &[Target] = &[
     target("handshake_answer", channel::answer, channel::answer_seeds),
     target("ingest", setup::ingest, setup::ingest_seeds),
     target("link", link::link, link::seeds),
+    target("link_hello", link::hellos, link::hello_seeds),
     target("manifest", manifest::manifest, manifest::seeds),
     target("openai_chat", proxy::chat, proxy::chat_seeds),
     target(

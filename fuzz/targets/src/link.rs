@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use talaria_transport::link::{Secured, initiate, respond};
+use talaria_transport::link::{Callers, LinkKey, Secured, initiate, respond};
 use talaria_wire::channel::HANDSHAKE_BYTES;
-use talaria_wire::channel::noise::{Drawn, StaticKey};
+use talaria_wire::channel::noise::Drawn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Builder;
 
@@ -25,6 +25,15 @@ fn drawn(byte: u8) -> Drawn {
     Drawn::new([byte; 32])
 }
 
+fn gpu_host() -> LinkKey {
+    LinkKey::new(drawn(1))
+}
+
+/// The one on the list.
+fn caller() -> LinkKey {
+    LinkKey::new(drawn(4))
+}
+
 /// Both ends of a link, each with the other end of its wire.
 type Ends = [(Secured<DuplexStream>, DuplexStream); 2];
 
@@ -32,7 +41,7 @@ type Ends = [(Secured<DuplexStream>, DuplexStream); 2];
 async fn ends() -> Ends {
     let (cvm, mut from_cvm) = duplex(WIRE_BYTES);
     let (host, mut to_host) = duplex(WIRE_BYTES);
-    let key = StaticKey::new(drawn(1));
+    let key = gpu_host();
     let relayed = async {
         let mut message = [0; HANDSHAKE_BYTES];
         from_cvm.read_exact(&mut message).await?;
@@ -41,8 +50,8 @@ async fn ends() -> Ends {
         from_cvm.write_all(&message).await
     };
     let (cvm, host, relayed) = tokio::join!(
-        initiate(cvm, key.public(), drawn(2)),
-        respond(host, &key, drawn(3)),
+        initiate(cvm, key.public(), None, drawn(2)),
+        respond(host, &key, None, drawn(3)),
         relayed
     );
     relayed.expect("wires of memory");
@@ -97,5 +106,84 @@ pub fn seeds() -> Vec<Seed> {
         Seed::new("empty", [&records[0][..], &[0, 0]].concat()),
         Seed::new("records", all.clone()),
         Seed::new("swapped", [&records[1][..], &records[0]].concat()),
+    ]
+}
+
+/// A list of callers that is accepted has a key in each of its lines, or none.
+pub fn callers(data: &[u8]) {
+    if let Ok(callers) = Callers::parse(data) {
+        let lines = data.split(|byte| *byte == b'\n').count();
+        assert!((1..=lines).contains(&callers.count()));
+    }
+}
+
+/// One key, two with comments, and what is no list.
+pub fn callers_seeds() -> Vec<Seed> {
+    let [one, two] = [gpu_host(), caller()].map(|key| hex::encode(key.public()));
+    vec![
+        Seed::new("one", one.clone()),
+        Seed::new("two", format!("# CVMs\n{one}  # first\r\n\n{two}\n")),
+        Seed::new("none", "# nobody\n"),
+        Seed::new("short", &two[1..]),
+    ]
+}
+
+/// What a CVM says first: with a key to show, or without.
+async fn hello(own: Option<&LinkKey>) -> Vec<u8> {
+    let (cvm, mut wire) = duplex(WIRE_BYTES);
+    let mut said = Vec::new();
+    let heard = async {
+        let bytes = if own.is_some() { 128 } else { HANDSHAKE_BYTES };
+        said.resize(bytes, 0);
+        let read = wire.read_exact(&mut said).await.map(|_| ());
+        drop(wire);
+        read
+    };
+    let key = gpu_host();
+    let (unanswered, heard) = tokio::join!(initiate(cvm, key.public(), own, drawn(2)), heard);
+    heard.expect("a first message");
+    assert!(unanswered.is_err());
+    said
+}
+
+/// Of a caller on the list, of another, of one without a key.
+async fn first_messages() -> [Vec<u8>; 3] {
+    [
+        hello(Some(&caller())).await,
+        hello(Some(&gpu_host())).await,
+        hello(None).await,
+    ]
+}
+
+/// A host lets in whose first message was made with a key: of its own address, or on its list where it has one.
+pub fn hellos(data: &[u8]) {
+    if data.len() > WIRE_BYTES {
+        return;
+    }
+    now(async {
+        let [caller, stranger, anybody] = first_messages().await;
+        let listed = hex::encode(self::caller().public());
+        let list = Callers::parse(listed.as_bytes()).expect("a key");
+        for list in [Some(&list), None] {
+            let (stream, mut wire) = duplex(WIRE_BYTES);
+            wire.write_all(data).await.expect("room");
+            wire.shutdown().await.expect("a wire of memory");
+            let is_in = respond(stream, &gpu_host(), list, drawn(3)).await.is_ok();
+            let without_list = data.starts_with(&stranger) || data.starts_with(&anybody);
+            let expected = data.starts_with(&caller) || (list.is_none() && without_list);
+            assert_eq!(is_in, expected);
+        }
+    });
+}
+
+/// These, and some that are nearly one of them.
+pub fn hello_seeds() -> Vec<Seed> {
+    let [caller, stranger, anybody] = now(first_messages());
+    vec![
+        Seed::new("announced", [&caller[..32], &anybody].concat()),
+        Seed::new("anybody", anybody),
+        Seed::new("cut", &caller[..caller.len() - 1]),
+        Seed::new("caller", caller),
+        Seed::new("stranger", stranger),
     ]
 }

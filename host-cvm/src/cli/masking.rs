@@ -1,11 +1,14 @@
 //! How rows are hidden, as flags: the same in every program that runs a CVM.
 
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use talaria_arithmetic::module_lwe::{PARAMETERS, Parameters};
 use talaria_program::values::{FRACTION, POSITIVE, bytes, count, number};
+use talaria_transport::link::{LinkKey, read_or_make};
 
 use crate::cvm::{CvmConfig, CvmError};
 use crate::link::HostAddress;
@@ -63,6 +66,31 @@ fn scheme() -> impl TypedValueParser<Value = Scheme> {
 /// It is none.
 pub fn gpu(url: &str) -> Result<String, String> {
     HostAddress::parse(0, url).map(|_| url.to_owned())
+}
+
+/// A key that this CVM shows its GPU hosts.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CallerArgs {
+    /// Show GPU hosts the secret key in this file, which is made if it is not there, on encrypted links (noise://): a
+    /// `talaria-gpu serve --callers` serves only whom it knows. Its public key, for their lists, is printed at the start
+    /// [default: no key].
+    #[arg(long, value_name = "FILE")]
+    pub caller_key: Option<PathBuf>,
+}
+
+impl CallerArgs {
+    /// Reads or makes the key, and says who this CVM is.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn open(&self) -> Result<Option<Arc<LinkKey>>, CvmError> {
+        let key = self.caller_key.as_deref().map(read_or_make).transpose();
+        let key = key.map_err(|error| CvmError::Config(error.to_string()))?;
+        if let Some(key) = &key {
+            eprintln!("caller key {}", hex::encode(key.public()));
+        }
+        Ok(key.map(Arc::new))
+    }
 }
 
 /// The parameter set of module-lwe with this name.

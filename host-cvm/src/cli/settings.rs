@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use talaria_program::values;
 
 use super::ServeArgs;
-use super::masking::{EngineArgs, MaskingArgs, SchemeArgs, configured, parameters};
+use super::masking::{CallerArgs, EngineArgs, MaskingArgs, SchemeArgs, configured, parameters};
 use crate::api::Limits;
 use crate::attestation::EvidenceKind;
 use crate::cvm::CvmConfig;
@@ -25,6 +25,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[serde(deny_unknown_fields, default)]
 struct File {
     gpu: Vec<String>,
+    caller_key: Option<PathBuf>,
     masking: Option<String>,
     mask_parameters: Option<String>,
     public_seed: Option<String>,
@@ -52,6 +53,8 @@ struct File {
 pub struct Settings {
     /// How the CVM is to run.
     pub config: CvmConfig,
+    /// Key to show GPU hosts.
+    pub caller: CallerArgs,
     /// Payload component; none: the embedded one.
     pub payload: Option<PathBuf>,
     /// Address for clients.
@@ -145,6 +148,9 @@ impl Settings {
         config.validate()?;
         Ok(Self {
             config,
+            caller: CallerArgs {
+                caller_key: args.caller.caller_key.clone().or(file.caller_key),
+            },
             payload: args.payload.clone().or(file.payload),
             listen: args
                 .listen

@@ -1,8 +1,10 @@
 //! How a CVM is to run.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use talaria_arithmetic::module_lwe::Parameters;
+use talaria_transport::link::LinkKey;
 
 use super::CvmError;
 use crate::link::{Deadlines, HostAddress};
@@ -25,6 +27,8 @@ pub struct CvmConfig {
     pub hosts: Vec<String>,
     /// Let links of `shares` be plain where a network can read them: who reads both knows every row.
     pub dangerous_plain_links: bool,
+    /// Shown to GPU hosts on encrypted links: they may serve those only whom they know.
+    pub caller_key: Option<Arc<LinkKey>>,
     /// Payload instances that serve sessions, one thread each.
     pub engines: usize,
     /// Payload instances that mint masks ahead, one thread each; used by module-lwe only.
@@ -53,6 +57,7 @@ impl Default for CvmConfig {
             expected_digest: None,
             hosts: Vec::new(),
             dangerous_plain_links: false,
+            caller_key: None,
             engines: 1,
             minting: 1,
             parameters: Parameters::default_set(),
@@ -137,7 +142,11 @@ impl CvmConfig {
                 keys.push(*key);
             }
         }
-        Ok(())
+        let is_encrypted = |url: &String| url.starts_with("noise://");
+        check(
+            self.caller_key.is_none() || self.hosts.iter().any(is_encrypted),
+            || "a caller key is shown on encrypted links only, and no GPU host is noise://".into(),
+        )
     }
 }
 
@@ -169,6 +178,8 @@ mod tests {
         assert!(bad(|c| c.masking = Masking::Remo).contains("needs 1 GPU host (--gpu), 2 given"));
         assert!(bad(|c| c.hosts[1] = c.hosts[0].clone()).contains("given twice"));
         assert!(bad(|c| c.hosts[1] = "b:1".into()).contains("http://HOST:PORT"));
+        let key = |c: &mut CvmConfig| c.caller_key = Some(Arc::new(LinkKey::new([1; 32].into())));
+        assert!(bad(key).contains("noise://"));
         assert!(bad(|c| c.remo_rank = f32::NAN).contains("rank"));
         assert!(bad(|c| c.remo_rank = 0.0).contains("rank"));
         assert!(bad(|c| (c.masking, c.minting) = (Masking::ModuleLwe, 0)).contains("1 GPU host"));

@@ -72,7 +72,10 @@ pub struct Summary {
 
 /// Parses the addresses of the configuration.
 pub(crate) fn addresses(config: &CvmConfig) -> Result<Vec<HostAddress>, CvmError> {
-    let parse = |(index, url): (usize, &String)| HostAddress::parse(index, url);
+    let parse = |(index, url): (usize, &String)| {
+        let address = HostAddress::parse(index, url)?;
+        Ok(address.shown(config.caller_key.clone()))
+    };
     let parsed: Result<_, _> = config.hosts.iter().enumerate().map(parse).collect();
     parsed.map_err(CvmError::Config)
 }

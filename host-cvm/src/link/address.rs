@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
-use talaria_transport::link::{Secured, initiate};
+use talaria_transport::link::{LinkKey, Secured, drawn, initiate};
 use talaria_transport::weighted::IdentityRequest;
 use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_wire::channel::KEY_BYTES;
-use talaria_wire::channel::noise::Drawn;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::codegen::http::Uri;
@@ -43,6 +42,8 @@ pub(crate) struct HostAddress {
     endpoint: Endpoint,
     /// The host's, if the link is encrypted.
     key: Option<[u8; KEY_BYTES]>,
+    /// This CVM's, if it is to show one on encrypted links.
+    own: Option<Arc<LinkKey>>,
 }
 
 impl HostAddress {
@@ -80,6 +81,7 @@ impl HostAddress {
             url: url.into(),
             endpoint,
             key,
+            own: None,
         })
     }
 
@@ -91,6 +93,11 @@ impl HostAddress {
     /// Public key of an encrypted link.
     pub(crate) fn key(&self) -> Option<&[u8; KEY_BYTES]> {
         self.key.as_ref()
+    }
+
+    /// Shows the host this key: it may serve those only whom it knows.
+    pub(crate) fn shown(self, own: Option<Arc<LinkKey>>) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether a network could read what is sent: not if it is encrypted, and not within this machine.
@@ -115,12 +122,12 @@ impl HostAddress {
             }
             (Some(key), _) => {
                 let note = peer.clone();
+                let own = self.own.clone();
                 let secured = service_fn(move |at: Uri| {
-                    let note = note.clone();
+                    let (note, own) = (note.clone(), own.clone());
                     async move {
-                        secure(dial(&at, &note).await?, &key)
-                            .await
-                            .map(TokioIo::new)
+                        let stream = dial(&at, &note).await?;
+                        secure(stream, &key, own.as_deref()).await.map(TokioIo::new)
                     }
                 });
                 self.endpoint.connect_with_connector(secured).await
@@ -176,6 +183,15 @@ impl HostAddress {
             "{} did not answer {what} within {:.1} s: is it overloaded, or its device stuck?",
             self.url,
             after.as_secs_f32()
+        );
+        self.error(LinkFailure::Timeout, message)
+    }
+
+    pub(crate) fn too_slow(&self, least_rate: u64) -> LinkError {
+        let message = format!(
+            "{} sends what set-up needs at less than {least_rate} bytes a second: is it overloaded, or the network \
+             to it?",
+            self.url
         );
         self.error(LinkFailure::Timeout, message)
     }
@@ -277,12 +293,18 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Encrypts a connection to the host, which has to have the secret of the key.
-async fn secure(stream: TcpStream, key: &[u8; KEY_BYTES]) -> io::Result<Secured<TcpStream>> {
-    let mut ephemeral = Drawn::default();
-    getrandom::fill(&mut *ephemeral).map_err(io::Error::other)?;
-    initiate(stream, key, ephemeral).await.map_err(|error| {
+async fn secure(
+    stream: TcpStream,
+    key: &[u8; KEY_BYTES],
+    own: Option<&LinkKey>,
+) -> io::Result<Secured<TcpStream>> {
+    initiate(stream, key, own, drawn()?).await.map_err(|error| {
+        let listed = match own {
+            None => "has it --callers, which need a --caller-key here",
+            Some(_) => "has it --callers without this --caller-key",
+        };
         let what = format!(
-            "no encrypted link, {error}: is KEY what `talaria-gpu serve --link-key` printed?"
+            "no encrypted link, {error}: is KEY what `talaria-gpu serve --link-key` printed, and {listed}?"
         );
         io::Error::new(error.kind(), what)
     })

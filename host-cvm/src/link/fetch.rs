@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use talaria_transport::pace::Pace;
 use talaria_transport::weighted::weighted_host_client::WeightedHostClient;
 use talaria_transport::weighted::{Chunk, ManifestRequest, WeightsRequest};
 use talaria_wire::manifest::MAX_MANIFEST_BYTES;
@@ -14,6 +15,10 @@ use super::{Deadlines, HostAddress, LinkError, Roster};
 
 /// Largest chunk of manifest or weights that is accepted.
 const MAX_CHUNK_BYTES: usize = 64 << 20;
+
+/// Bytes a second that a host must send at least, over times as long as [`silence`]: a link of 8 Mbit/s, which would
+/// need half a minute for a product of 256 rows of an LM head. Whoever is slower could hold a set-up for days.
+const LEAST_RATE: u64 = 1 << 20;
 
 /// The manifest of one host, unparsed.
 pub(crate) async fn manifest(
@@ -79,10 +84,12 @@ impl Weights {
     }
 }
 
-/// A stream of chunks that is given up when it falls silent.
+/// A stream of chunks that is given up when it falls silent or is too slow. Only waiting for it counts, not what is
+/// done with its chunks.
 struct Chunks {
     host: HostAddress,
     silence: Duration,
+    pace: Pace,
     inbound: Streaming<Chunk>,
 }
 
@@ -98,17 +105,27 @@ impl Chunks {
         Ok(Self {
             host: host.clone(),
             silence,
+            pace: Pace::new(silence, LEAST_RATE),
             inbound: opened.map_err(|status| host.failed(&status))?.into_inner(),
         })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, LinkError> {
-        let received = timeout(self.silence, self.inbound.message()).await;
-        let silent = |_| self.host.timeout("a request of set-up", self.silence);
-        let chunk = received
-            .map_err(silent)?
-            .map_err(|status| self.host.failed(&status))?;
-        Ok(chunk.map(|chunk| chunk.data))
+        let silent = self.pace.is_unused();
+        let received = self.pace.wait(self.inbound.message()).await;
+        let received = received.ok_or_else(|| match silent {
+            true => self.host.timeout("a request of set-up", self.silence),
+            false => self.host.too_slow(LEAST_RATE),
+        })?;
+        let chunk = received.map_err(|status| self.host.failed(&status))?;
+        match chunk.map(|chunk| chunk.data) {
+            Some(data) if data.is_empty() => Err(self.host.malformed("an empty chunk")),
+            Some(data) => {
+                self.pace.moved(data.len());
+                Ok(Some(data))
+            }
+            None => Ok(None),
+        }
     }
 }
 

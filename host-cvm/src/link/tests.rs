@@ -14,7 +14,7 @@ use talaria_transport::weighted::{
 use talaria_wire::manifest::WeightFormat;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
-use tokio_stream::{Stream, iter};
+use tokio_stream::{Stream, StreamExt, iter};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
@@ -45,6 +45,8 @@ struct Puppet {
     streams: Arc<AtomicUsize>,
     manifest: Arc<Vec<Chunk>>,
     identity: Arc<Mutex<IdentityResponse>>,
+    /// Before each chunk.
+    pause: Duration,
 }
 
 #[tonic::async_trait]
@@ -64,16 +66,14 @@ impl WeightedHost for Puppet {
         &self,
         _: Request<ManifestRequest>,
     ) -> Result<Response<Self::ManifestStream>, Status> {
-        let chunks: Vec<_> = self.manifest.iter().cloned().map(Ok).collect();
-        Ok(Response::new(Box::pin(iter(chunks))))
+        Ok(Response::new(self.chunks()))
     }
 
     async fn weights(
         &self,
         _: Request<WeightsRequest>,
     ) -> Result<Response<Self::WeightsStream>, Status> {
-        let chunks: Vec<_> = self.manifest.iter().cloned().map(Ok).collect();
-        Ok(Response::new(Box::pin(iter(chunks))))
+        Ok(Response::new(self.chunks()))
     }
 
     async fn project(
@@ -103,6 +103,17 @@ impl WeightedHost for Puppet {
 }
 
 impl Puppet {
+    fn chunks(&self) -> Answers<Chunk> {
+        let chunks: Vec<_> = self.manifest.iter().cloned().map(Ok).collect();
+        let pause = self.pause;
+        Box::pin(iter(chunks).then(move |chunk| async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            chunk
+        }))
+    }
+
     fn act(&self, request: ProjectRequest) -> Vec<Act> {
         let number = self.seen.lock().unwrap().len();
         let acts = (self.behaviour)(number, &request);
@@ -136,9 +147,26 @@ impl Host {
         Self::start_at("127.0.0.1:0", Vec::new(), behaviour)
     }
 
+    /// Sends chunks of these lengths as its manifest and its weights.
+    fn of_chunks(lengths: &[usize], pause: Duration) -> Self {
+        let chunk = |bytes: &usize| Chunk {
+            data: vec![1; *bytes].into(),
+        };
+        let chunks = lengths.iter().map(chunk).collect();
+        Self::start_paused("127.0.0.1:0", (chunks, pause), |_, _| Vec::new())
+    }
+
     fn start_at(
         address: &str,
         manifest: Vec<Chunk>,
+        behaviour: impl Fn(usize, &ProjectRequest) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_paused(address, (manifest, Duration::ZERO), behaviour)
+    }
+
+    fn start_paused(
+        address: &str,
+        (manifest, pause): (Vec<Chunk>, Duration),
         behaviour: impl Fn(usize, &ProjectRequest) -> Vec<Act> + Send + Sync + 'static,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -154,6 +182,7 @@ impl Host {
             streams: Arc::default(),
             manifest: Arc::new(manifest),
             identity: Arc::new(Mutex::new(identity())),
+            pause,
         };
         let service = WeightedHostServer::new(puppet.clone());
         let incoming = TcpListenerStream::new(listener);
@@ -673,6 +702,74 @@ fn manifest_and_weights_are_bounded() {
     });
 }
 
+/// Fetches manifest and weights of 5 bytes, each until its end or an error.
+fn fetched(host: &Host) -> [Result<usize, LinkError>; 2] {
+    let address = HostAddress::parse(0, &host.url()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let weights = async {
+        let mut weights = fetch::Weights::open(&address, &Roster::new(1), DEADLINES, 5).await?;
+        let mut received = 0;
+        while let Some(chunk) = weights.next().await? {
+            received += chunk.len();
+        }
+        Ok(received)
+    };
+    let manifest = async {
+        let manifest = fetch::manifest(&address, &Roster::new(1), DEADLINES).await;
+        manifest.map(|manifest| manifest.len())
+    };
+    let fetched = async { [manifest.await, weights.await] };
+    let bounded = async { tokio::time::timeout(Duration::from_secs(30), fetched).await };
+    runtime.block_on(bounded).expect("an end of set-up")
+}
+
+#[test]
+fn empty_chunks_do_not_hold_set_up() {
+    let endless = vec![0; 10_000];
+    for lengths in [&endless[..], &[2, 0, 3]] {
+        let host = Host::of_chunks(lengths, Duration::from_millis(10));
+        for fetched in fetched(&host) {
+            let error = fetched.unwrap_err();
+            assert_eq!(error.failure, LinkFailure::Malformed, "{error}");
+            assert!(error.message.contains("an empty chunk"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_host_that_sends_a_byte_now_and_then_does_not_hold_set_up() {
+    // Never silent for long: the deadline is 1.8 s.
+    let host = Host::of_chunks(&[1; 200], Duration::from_millis(500));
+    for fetched in fetched(&host) {
+        let error = fetched.unwrap_err();
+        assert_eq!(error.failure, LinkFailure::Timeout, "{error}");
+        assert!(error.message.contains("bytes a second"), "{error}");
+    }
+}
+
+#[test]
+fn time_in_the_payload_does_not_count_against_the_host() {
+    let host = Host::of_chunks(&[1; 5], Duration::ZERO);
+    let address = HostAddress::parse(0, &host.url()).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let ends = runtime.block_on(async {
+        let mut weights = fetch::Weights::open(&address, &Roster::new(1), DEADLINES, 5).await?;
+        for _ in 0..5 {
+            weights.next().await?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        weights.next().await
+    });
+    assert!(ends.unwrap().is_none());
+}
+
 #[test]
 fn unix_sockets_work() {
     let dir = tempfile::tempdir().unwrap();
@@ -688,6 +785,7 @@ fn unix_sockets_work() {
         streams: Arc::default(),
         manifest: Arc::default(),
         identity: Arc::new(Mutex::new(identity())),
+        pause: Duration::ZERO,
     };
     let listener = {
         let _entered = runtime.enter();

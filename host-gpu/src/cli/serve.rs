@@ -3,13 +3,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use talaria_host_gpu::backend;
 use talaria_host_gpu::record::Recorder;
 use talaria_host_gpu::scheduler::Limits;
-use talaria_host_gpu::server::{self, GpuHost, link};
+use talaria_host_gpu::server::{self, Address, Bounds, Door, GpuHost};
 use talaria_host_gpu::weights::Model;
 use talaria_program::{Signals, Stop};
+use talaria_transport::link::{Callers, read_or_make};
 use talaria_wire::digest::ModelDigest;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -22,8 +23,7 @@ pub(super) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     // A taken address is found at once, not after minutes of loading; until then, callers are refused
     // rather than kept waiting.
     drop(server::bind(&serve.listen).await?);
-    let link_key = serve.link_key.as_deref().map(link::read_or_make);
-    let link_key = link_key.transpose()?.map(Arc::new);
+    let door = door(&serve)?;
     let serve = Arc::new(serve);
     let loading = Arc::clone(&serve);
     let (host, model, digest) = tokio::select! {
@@ -31,9 +31,13 @@ pub(super) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
         stop = signals.next() => return Ok(stop.unfinished()),
     };
     let mut listener = server::bind(&serve.listen).await?;
-    if let Some(key) = link_key {
-        listener = listener.secured(key);
+    if let Some(door) = door {
+        listener = listener.secured(door);
     }
+    let bounds = Bounds {
+        connections: serve.max_connections,
+        ..Bounds::default()
+    };
     announce(&listener.url()?, &serve, &model, digest);
     let (stopped, stop) = oneshot::channel();
     let shutdown = async move {
@@ -42,10 +46,27 @@ pub(super) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
         let _ = stopped.send(stop);
         tokio::spawn(signals.exit_at_next());
     };
-    server::serve(Arc::clone(&host), listener, shutdown).await?;
+    server::serve(Arc::clone(&host), listener, bounds, shutdown).await?;
     let counters = host.counters();
     tracing::info!(?counters, "stopped");
     Ok(stop.await.map_or(ExitCode::SUCCESS, Stop::served))
+}
+
+/// Who may have an encrypted link, if links are.
+fn door(serve: &Serve) -> anyhow::Result<Option<Door>> {
+    let Some(file) = &serve.link_key else {
+        return Ok(None);
+    };
+    let callers = serve.callers.as_deref().map(Callers::read).transpose()?;
+    ensure!(
+        callers.is_none() || matches!(serve.listen, Address::Tcp(_)),
+        "a Unix socket has no encrypted links and so no --callers: who may open its file is a matter of its directory"
+    );
+    if let Some(callers) = &callers {
+        tracing::info!("callers that are served: {}", callers.count());
+    }
+    let key = read_or_make(file)?;
+    Ok(Some(Door { key, callers }))
 }
 
 fn loaded(serve: &Serve) -> anyhow::Result<(Arc<GpuHost>, Arc<Model>, ModelDigest)> {

@@ -33,8 +33,6 @@ impl GpuHost {
     /// The operating system's, if it gives no thread or no random bytes.
     pub fn new(model: Arc<Model>, limits: Limits) -> std::io::Result<Self> {
         let shapes: Arc<[MatrixShape]> = MatrixShape::of_manifest(&model.manifest).into();
-        let mut identity = [0; 32];
-        getrandom::fill(&mut identity).map_err(std::io::Error::other)?;
         Ok(Self {
             scheduler: Scheduler::start(Arc::clone(&model), Arc::clone(&shapes), limits)?,
             manifest_bytes: model.manifest_bytes.clone().into(),
@@ -44,7 +42,7 @@ impl GpuHost {
             observers: Vec::new(),
             faults: None,
             streams: AtomicU64::new(0),
-            identity,
+            identity: *talaria_transport::link::drawn()?,
         })
     }
 

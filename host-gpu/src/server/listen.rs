@@ -6,10 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use talaria_wire::channel::noise::StaticKey;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
+
+use super::Door;
 
 /// `HOST:PORT` or `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +68,8 @@ impl Address {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// TCP, encrypted to a key.
-    Secured(TcpListener, Arc<StaticKey>),
+    /// TCP, encrypted to a key, for callers who may have a link.
+    Secured(TcpListener, Arc<Door>),
     /// A Unix socket and its file, which goes with it.
     #[cfg(unix)]
     Unix(UnixListener, SocketFile),
@@ -94,10 +95,11 @@ impl Listener {
         }
     }
 
-    /// Takes only callers who know the key. A Unix socket stays as it is: its bytes leave no machine.
-    pub fn secured(self, key: Arc<StaticKey>) -> Self {
+    /// Takes only callers who may pass this door. A Unix socket stays as it is: its bytes leave no machine, and its file
+    /// says who may open it.
+    pub fn secured(self, door: Door) -> Self {
         match self {
-            Self::Tcp(listener) => Self::Secured(listener, key),
+            Self::Tcp(listener) => Self::Secured(listener, Arc::new(door)),
             other => other,
         }
     }
@@ -109,7 +111,9 @@ impl Listener {
     pub fn url(&self) -> std::io::Result<String> {
         let address = self.address()?;
         Ok(match self {
-            Self::Secured(_, key) => format!("noise://{}@{address}", hex::encode(key.public())),
+            Self::Secured(_, door) => {
+                format!("noise://{}@{address}", hex::encode(door.key.public()))
+            }
             _ => address.url(),
         })
     }
@@ -117,7 +121,7 @@ impl Listener {
     /// Public key of the link; empty if connections are not encrypted.
     pub(super) fn link_key(&self) -> Bytes {
         match self {
-            Self::Secured(_, key) => Bytes::copy_from_slice(key.public()),
+            Self::Secured(_, door) => Bytes::copy_from_slice(door.key.public()),
             _ => Bytes::new(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::{Address, GpuHost, ServeError, bind, serve};
+use super::{Address, Bounds, GpuHost, ServeError, bind, serve};
 
 /// Threads of a server's runtime: they only move bytes; products run on threads of the backend.
 const THREADS: usize = 2;
@@ -21,12 +21,13 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// Serves on a free port of 127.0.0.1.
+    /// Serves callers of this process on a free port of 127.0.0.1.
     ///
     /// # Errors
     /// The operating system's.
     pub fn on_loopback(host: Arc<GpuHost>) -> Result<Self, ServeError> {
-        Self::start(host, &Address::Tcp("127.0.0.1:0".into()))
+        let address = Address::Tcp("127.0.0.1:0".into());
+        Self::start_within(host, &address, Bounds::of_own_callers())
     }
 
     /// Serves on an address. Not to be called from async code: it waits for the socket.
@@ -34,6 +35,18 @@ impl RunningServer {
     /// # Errors
     /// Where the address cannot be bound.
     pub fn start(host: Arc<GpuHost>, address: &Address) -> Result<Self, ServeError> {
+        Self::start_within(host, address, Bounds::default())
+    }
+
+    /// Serves within other bounds than the default ones. Not to be called from async code: it waits for the socket.
+    ///
+    /// # Errors
+    /// Where the address cannot be bound.
+    pub fn start_within(
+        host: Arc<GpuHost>,
+        address: &Address,
+        bounds: Bounds,
+    ) -> Result<Self, ServeError> {
         let runtime = OwnRuntime::new()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (finished, done) = mpsc::channel();
@@ -49,7 +62,7 @@ impl RunningServer {
                 // Stopped, or the handle is gone.
                 let _ = stopped.await;
             };
-            let _ = finished.send(serve(host, listener, shutdown).await);
+            let _ = finished.send(serve(host, listener, bounds, shutdown).await);
         });
         let address = ready
             .recv()

@@ -6,18 +6,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use talaria_transport::pace::Pace;
 use talaria_transport::weighted::weighted_host_server::WeightedHost;
 use talaria_transport::weighted::{
     Chunk, IdentityRequest, IdentityResponse, ManifestRequest, ProjectRequest, ProjectResponse,
     Refusal as WireRefusal, WeightsRequest, project_response, refusal,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::bounds::{LEAST_TAKEN, WEIGHT_PASSES, WEIGHT_PASSES_OF_ONE};
+use super::connection::Connection;
 use super::fault::{Faulty, Injector};
 use super::host::GpuHost;
+use super::places::Places;
 use crate::scheduler::rows::Claim;
 use crate::scheduler::{Job, Product, Refusal, Reply};
 
@@ -28,8 +33,6 @@ pub(super) const MAX_IN_FLIGHT: usize = 256;
 const CHUNK_BYTES: usize = 1 << 20;
 /// Weight chunks read ahead of the network.
 const CHUNKS_AHEAD: usize = 4;
-/// Weight passes at the same time; more wait.
-const MAX_WEIGHT_PASSES: usize = 4;
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -43,7 +46,7 @@ pub(super) struct Service {
     stop: watch::Receiver<bool>,
     /// Public key of the link that connections come over; empty if they are not encrypted.
     link_key: Bytes,
-    weight_passes: Arc<Semaphore>,
+    weight_passes: Arc<Places>,
 }
 
 impl Service {
@@ -52,7 +55,7 @@ impl Service {
             host,
             stop,
             link_key,
-            weight_passes: Arc::new(Semaphore::new(MAX_WEIGHT_PASSES)),
+            weight_passes: Places::new(WEIGHT_PASSES, WEIGHT_PASSES_OF_ONE),
         }
     }
 }
@@ -83,16 +86,17 @@ impl WeightedHost for Service {
 
     async fn weights(
         &self,
-        _: Request<WeightsRequest>,
+        request: Request<WeightsRequest>,
     ) -> Result<Response<Self::WeightsStream>, Status> {
-        let pass = Arc::clone(&self.weight_passes)
-            .acquire_owned()
-            .await
-            .map_err(|_| Status::unavailable("the host is shutting down"))?;
+        let connection = request.extensions().get::<Arc<Connection>>();
+        let connection = connection.ok_or_else(|| Status::internal("a call of no connection"))?;
+        let connection = Arc::clone(connection);
+        let passes = Arc::clone(&self.weight_passes);
+        let pass = passes.wait(connection.origin(), 1).await;
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let host = Arc::clone(&self.host);
         tokio::task::spawn_blocking(move || {
-            read_weights(&host, &sender);
+            read_weights(&host, &sender, &connection);
             drop(pass);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -123,13 +127,27 @@ fn chunks(bytes: Bytes) -> impl Iterator<Item = Chunk> + Send {
     })
 }
 
-/// Sends all planes as fast as the network takes them.
-fn read_weights(host: &GpuHost, sender: &mpsc::Sender<Result<Chunk, Status>>) {
+/// Sends all planes as fast as the network takes them; closes the connection of a reader who falls silent or is too slow,
+/// since others wait for the pass. For a thread that may block.
+fn read_weights(
+    host: &GpuHost,
+    sender: &mpsc::Sender<Result<Chunk, Status>>,
+    connection: &Connection,
+) {
+    let runtime = Handle::current();
+    let mut pace = Pace::new(connection.bounds().stall, LEAST_TAKEN);
     let mut send = |planes: &[u8]| {
         let data = Bytes::copy_from_slice(planes);
-        match sender.blocking_send(Ok(Chunk { data })) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
+        match runtime.block_on(pace.wait(sender.send(Ok(Chunk { data })))) {
+            Some(Ok(())) => {
+                pace.moved(planes.len());
+                ControlFlow::Continue(())
+            }
+            Some(Err(_)) => ControlFlow::Break(()),
+            None => {
+                connection.close("weights are not taken");
+                ControlFlow::Break(())
+            }
         }
     };
     let result = host.model().stream_planes(CHUNK_BYTES, &mut send);

@@ -1,3 +1,5 @@
+mod holding;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -48,13 +50,27 @@ impl Fixture {
     }
 
     fn of(manifest: Manifest, limits: Limits, change: impl FnOnce(GpuHost) -> GpuHost) -> Self {
+        Self::start(manifest, limits, change, Bounds::of_own_callers())
+    }
+
+    fn within(manifest: Manifest, bounds: Bounds) -> Self {
+        Self::start(manifest, Limits::default(), |host| host, bounds)
+    }
+
+    fn start(
+        manifest: Manifest,
+        limits: Limits,
+        change: impl FnOnce(GpuHost) -> GpuHost,
+        bounds: Bounds,
+    ) -> Self {
         let (model, control) = model(manifest);
         let host = GpuHost::new(Arc::clone(&model), limits).unwrap();
-        let server = RunningServer::on_loopback(Arc::new(change(host))).unwrap();
+        let address = Address::Tcp("127.0.0.1:0".into());
+        let server = RunningServer::start_within(Arc::new(change(host)), &address, bounds);
         Self {
             model,
             control,
-            server,
+            server: server.unwrap(),
         }
     }
 

@@ -7,8 +7,8 @@ use super::*;
 
 type End = Secured<DuplexStream>;
 
-fn key() -> StaticKey {
-    StaticKey::new(drawn(1))
+fn key() -> LinkKey {
+    LinkKey::new(drawn(1))
 }
 
 fn drawn(byte: u8) -> Drawn {
@@ -20,8 +20,8 @@ async fn linked(capacity: usize) -> (End, End) {
     let (near, far) = duplex(capacity);
     let key = key();
     let (near, far) = tokio::join!(
-        initiate(near, key.public(), drawn(2)),
-        respond(far, &key, drawn(3))
+        initiate(near, key.public(), None, drawn(2)),
+        respond(far, &key, None, drawn(3))
     );
     (near.unwrap(), far.unwrap())
 }
@@ -171,10 +171,10 @@ async fn a_stream_stays_broken() {
 #[tokio::test]
 async fn only_the_holder_of_the_key_can_answer() {
     let (near, far) = duplex(1 << 10);
-    let (expected, other) = (key(), StaticKey::new(drawn(9)));
+    let (expected, other) = (key(), LinkKey::new(drawn(9)));
     let (near, far) = tokio::join!(
-        initiate(near, expected.public(), drawn(2)),
-        respond(far, &other, drawn(3))
+        initiate(near, expected.public(), None, drawn(2)),
+        respond(far, &other, None, drawn(3))
     );
     let kind = |ended: io::Result<End>| ended.err().map(|error| error.kind());
     assert_eq!(kind(far), Some(ErrorKind::PermissionDenied));
@@ -182,7 +182,7 @@ async fn only_the_holder_of_the_key_can_answer() {
     // Nor is 48 bytes of anything an answer.
     let (near, mut far) = duplex(1 << 10);
     far.write_all(&[7; HANDSHAKE_BYTES]).await.unwrap();
-    let near = initiate(near, expected.public(), drawn(2)).await;
+    let near = initiate(near, expected.public(), None, drawn(2)).await;
     assert_eq!(kind(near), Some(ErrorKind::PermissionDenied));
 }
 
@@ -191,6 +191,100 @@ async fn a_channel_is_no_link() {
     let (mut near, far) = duplex(1 << 10);
     let (_, hello) = noise::Initiating::begin(key().public(), drawn(2)).unwrap();
     near.write_all(&hello).await.unwrap();
-    let refused = respond(far, &key(), drawn(3)).await.err().unwrap();
+    let refused = respond(far, &key(), None, drawn(3)).await.err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+}
+
+fn listed(keys: &[&LinkKey]) -> Callers {
+    let lines: Vec<_> = keys.iter().map(|key| hex::encode(key.public())).collect();
+    Callers::parse(lines.join("\n").as_bytes()).unwrap()
+}
+
+/// What both ends make of a caller with this key, if any, at a host with this list, if any.
+async fn met(
+    own: Option<&LinkKey>,
+    callers: Option<&Callers>,
+) -> (io::Result<End>, io::Result<End>) {
+    let (near, far) = duplex(1 << 10);
+    let host = key();
+    tokio::join!(
+        initiate(near, host.public(), own, drawn(2)),
+        respond(far, &host, callers, drawn(3))
+    )
+}
+
+#[tokio::test]
+async fn a_list_of_callers_lets_in_who_is_on_it_and_nobody_else() {
+    let (caller, stranger) = (LinkKey::new(drawn(5)), LinkKey::new(drawn(6)));
+    let callers = listed(&[&LinkKey::new(drawn(7)), &caller]);
+    // Without a list, a key is shown for nothing.
+    for (own, list) in [(&caller, Some(&callers)), (&stranger, None)] {
+        let (near, far) = met(Some(own), list).await;
+        let (mut near, mut far) = (near.unwrap(), far.unwrap());
+        for (from, to) in [(&mut near, &mut far)] {
+            from.write_all(b"rows").await.unwrap();
+            from.flush().await.unwrap();
+            let mut heard = [0; 4];
+            to.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"rows");
+            to.write_all(b"products").await.unwrap();
+            to.flush().await.unwrap();
+            let mut heard = [0; 8];
+            from.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"products");
+        }
+    }
+    for own in [Some(&stranger), None] {
+        let (near, far) = met(own, Some(&callers)).await;
+        assert_eq!(near.err().unwrap().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(far.err().unwrap().kind(), ErrorKind::PermissionDenied);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_finds_out_who_is_not_its_host() {
+    let caller = LinkKey::new(drawn(5));
+    let (near, far) = duplex(1 << 10);
+    let (expected, other) = (key(), LinkKey::new(drawn(9)));
+    let (near, far) = tokio::join!(
+        initiate(near, expected.public(), Some(&caller), drawn(2)),
+        respond(far, &other, None, drawn(3))
+    );
+    assert_eq!(far.err().unwrap().kind(), ErrorKind::PermissionDenied);
+    assert_eq!(near.err().unwrap().kind(), ErrorKind::UnexpectedEof);
+    let (near, mut far) = duplex(1 << 10);
+    far.write_all(&[7; HANDSHAKE_BYTES]).await.unwrap();
+    let near = initiate(near, expected.public(), Some(&caller), drawn(2)).await;
+    assert_eq!(near.err().unwrap().kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
+async fn no_byte_of_a_callers_first_message_can_be_changed() {
+    let (caller, host) = (LinkKey::new(drawn(5)), key());
+    let callers = listed(&[&caller]);
+    let (_, hello) = Calling::begin(host.public(), &caller, drawn(2)).unwrap();
+    let answered = |hello: &[u8; caller::FIRST_BYTES]| {
+        caller::answer(&host, Some(&callers), drawn(3), hello).is_ok()
+    };
+    assert!(answered(&hello));
+    for bit in 0..8 * hello.len() {
+        let mut changed = hello;
+        changed[bit / 8] ^= 1 << (bit % 8);
+        assert!(!answered(&changed), "bit {bit}");
+    }
+    // Keys of low order.
+    for ephemeral in [
+        [0; KEY_BYTES],
+        [1; 1]
+            .into_iter()
+            .chain([0; 31])
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap(),
+    ] {
+        let mut low = hello;
+        low[..KEY_BYTES].copy_from_slice(&ephemeral);
+        assert!(!answered(&low));
+    }
+    assert!(Calling::begin(&[0; KEY_BYTES], &caller, drawn(2)).is_err());
 }

@@ -1,31 +1,45 @@
-//! Encrypted links: whose key a CVM knows, and how connections become streams under it.
+//! The secret key of one end of a link, and the file that keeps it.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use talaria_transport::link::{Secured, respond};
 use talaria_wire::channel::KEY_BYTES;
 use talaria_wire::channel::noise::{Drawn, StaticKey};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
-use tokio_stream::wrappers::ReceiverStream;
 use zeroize::Zeroizing;
 
-/// Time for a caller's handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes under way; further callers wait.
-const HANDSHAKES: usize = 64;
-/// Pause after the operating system gave no socket.
-const PAUSE: Duration = Duration::from_millis(100);
+/// A static key pair: of a GPU host, whose public half is in its address, or of a CVM, whose public half a host may
+/// have on its list. Zeroized when dropped.
+pub struct LinkKey {
+    pub(super) secret: Drawn,
+    pub(super) pair: StaticKey,
+}
+
+impl LinkKey {
+    /// The key pair of a secret.
+    pub fn new(secret: Drawn) -> Self {
+        Self {
+            pair: StaticKey::new(secret.clone()),
+            secret,
+        }
+    }
+
+    /// What others may know.
+    pub fn public(&self) -> &[u8; KEY_BYTES] {
+        self.pair.public()
+    }
+}
+
+impl std::fmt::Debug for LinkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LinkKey({})", hex::encode(self.public()))
+    }
+}
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkKeyError {
+pub enum KeyFileError {
     /// The file cannot be read or made.
-    #[error("the link key {file}: {source}", file = file.display())]
+    #[error("the key in {file}: {source}", file = file.display())]
     File {
         /// Which.
         file: PathBuf,
@@ -33,13 +47,13 @@ pub enum LinkKeyError {
         source: io::Error,
     },
     /// Something else is in it.
-    #[error("{file} is no link key: it has to hold 64 hexadecimal digits; name a file that is not there to have one made", file = file.display())]
+    #[error("{file} is no key: it has to hold 64 hexadecimal digits; name a file that is not there to have one made", file = file.display())]
     Malformed {
         /// Which.
         file: PathBuf,
     },
     /// Others could have read it.
-    #[error("others may read the link key {file}: make another, or `chmod 600` it if nobody did", file = file.display())]
+    #[error("others may read the key in {file}: make another, or `chmod 600` it if nobody did", file = file.display())]
     Exposed {
         /// Which.
         file: PathBuf,
@@ -51,21 +65,21 @@ pub enum LinkKeyError {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn read_or_make(file: &Path) -> Result<StaticKey, LinkKeyError> {
+pub fn read_or_make(file: &Path) -> Result<LinkKey, KeyFileError> {
     match std::fs::File::open(file) {
         Ok(open) => read(open, file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = drawn().and_then(|secret| {
                 make(file, &secret)?;
-                Ok(StaticKey::new(secret))
+                Ok(LinkKey::new(secret))
             });
-            made.map_err(|source| LinkKeyError::file(file, source))
+            made.map_err(|source| KeyFileError::file(file, source))
         }
-        Err(source) => Err(LinkKeyError::file(file, source)),
+        Err(source) => Err(KeyFileError::file(file, source)),
     }
 }
 
-impl LinkKeyError {
+impl KeyFileError {
     fn file(file: &Path, source: io::Error) -> Self {
         Self::File {
             file: file.into(),
@@ -74,14 +88,14 @@ impl LinkKeyError {
     }
 }
 
-fn read(mut open: std::fs::File, file: &Path) -> Result<StaticKey, LinkKeyError> {
-    let failed = |source| LinkKeyError::file(file, source);
+fn read(mut open: std::fs::File, file: &Path) -> Result<LinkKey, KeyFileError> {
+    let failed = |source| KeyFileError::file(file, source);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = open.metadata().map_err(failed)?.permissions().mode();
         if mode & 0o077 != 0 {
-            return Err(LinkKeyError::Exposed { file: file.into() });
+            return Err(KeyFileError::Exposed { file: file.into() });
         }
     }
     // A key, a line's end, and one byte more than there should be.
@@ -95,8 +109,8 @@ fn read(mut open: std::fs::File, file: &Path) -> Result<StaticKey, LinkKeyError>
     }
     let mut secret = Drawn::default();
     let decoded = hex::decode_to_slice(text[..filled].trim_ascii(), &mut *secret);
-    decoded.map_err(|_| LinkKeyError::Malformed { file: file.into() })?;
-    Ok(StaticKey::new(secret))
+    decoded.map_err(|_| KeyFileError::Malformed { file: file.into() })?;
+    Ok(LinkKey::new(secret))
 }
 
 fn make(file: &Path, secret: &Drawn) -> io::Result<()> {
@@ -111,49 +125,14 @@ fn make(file: &Path, secret: &Drawn) -> io::Result<()> {
     open.sync_all()
 }
 
-/// From the operating system.
-fn drawn() -> io::Result<Drawn> {
+/// A secret from the operating system.
+///
+/// # Errors
+/// It gives none.
+pub fn drawn() -> io::Result<Drawn> {
     let mut drawn = Drawn::default();
     getrandom::fill(&mut *drawn).map_err(io::Error::other)?;
     Ok(drawn)
-}
-
-/// Connections whose callers know the key, as they come. Nobody waits for another's handshake.
-pub fn accept(
-    listener: TcpListener,
-    key: Arc<StaticKey>,
-) -> ReceiverStream<io::Result<Secured<TcpStream>>> {
-    let (ready, incoming) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let places = Arc::new(Semaphore::new(HANDSHAKES));
-        loop {
-            let place = places.clone().acquire_owned().await;
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = ready.closed() => return,
-            };
-            let Ok((stream, caller)) = accepted else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let (ready, key) = (ready.clone(), key.clone());
-            tokio::spawn(async move {
-                let secured = timeout(HANDSHAKE, secure(stream, &key)).await;
-                drop(place);
-                match secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                    // Not if the server stops.
-                    Ok(secured) => drop(ready.send(Ok(secured)).await),
-                    Err(error) => tracing::warn!(%caller, %error, "no encrypted link"),
-                }
-            });
-        }
-    });
-    ReceiverStream::new(incoming)
-}
-
-async fn secure(stream: TcpStream, key: &StaticKey) -> io::Result<Secured<TcpStream>> {
-    stream.set_nodelay(true)?;
-    respond(stream, key, drawn()?).await
 }
 
 #[cfg(test)]
@@ -177,7 +156,7 @@ mod tests {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
             mode(0o640);
             let exposed = read_or_make(&file).err().unwrap();
-            assert!(matches!(exposed, LinkKeyError::Exposed { .. }), "{exposed}");
+            assert!(matches!(exposed, KeyFileError::Exposed { .. }), "{exposed}");
             mode(0o400);
             read_or_make(&file).unwrap();
         }
@@ -200,7 +179,7 @@ mod tests {
             make(&file, &Drawn::default()).unwrap();
             std::fs::write(&file, text).unwrap();
             let error = read_or_make(&file).err().unwrap();
-            assert!(matches!(error, LinkKeyError::Malformed { .. }), "{error}");
+            assert!(matches!(error, KeyFileError::Malformed { .. }), "{error}");
             assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
         }
         let missing = directory.path().join("nowhere/key");
