@@ -77,6 +77,15 @@ mod tests {
         assert!(!one_hot_fits(u64::MAX));
     }
 
+    /// Another cap would change every logits digest that a client has pinned.
+    #[test]
+    fn a_row_has_at_most_22_bits_and_at_least_14() {
+        assert_eq!(row_bits(0), Some(22));
+        assert_eq!(row_bits(1), Some(22));
+        let narrowest = (0..1 << 24).rev().find_map(row_bits);
+        assert_eq!(narrowest, Some(14));
+    }
+
     #[test]
     fn the_widest_row_is_capped_and_the_plain_bound_follows() {
         assert_eq!(row_bits(0), Some(MAX_ROW_BITS));

@@ -76,6 +76,18 @@ mod tests {
         }
     }
 
+    /// Told apart from a search for an exponent that does not end.
+    #[test]
+    fn what_is_not_finite_has_no_exponent_and_is_not_searched_for() {
+        extern crate std;
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let (say, hear) = std::sync::mpsc::channel();
+            std::thread::spawn(move || say.send(exponent_for(bad, 127)));
+            let found = hear.recv_timeout(core::time::Duration::from_secs(20));
+            assert_eq!(found, Ok(None), "{bad}");
+        }
+    }
+
     #[test]
     fn zero_subnormal_and_not_finite() {
         assert_eq!(exponent_for(0.0, 127), Some(0));

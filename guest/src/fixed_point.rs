@@ -232,6 +232,34 @@ mod tests {
         }
     }
 
+    /// Told apart from a search for an exponent that does not end.
+    #[test]
+    fn a_row_that_is_not_finite_is_refused_at_once() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 0..5 {
+                let mut row = [1.0; 5];
+                row[at] = bad;
+                let (say, hear) = std::sync::mpsc::channel();
+                std::thread::spawn(move || say.send(FixedRows::quantise(&row, 5, 18).is_err()));
+                let refused = hear.recv_timeout(std::time::Duration::from_secs(20));
+                assert_eq!(refused, Ok(true), "{bad} at {at}");
+            }
+        }
+    }
+
+    /// In numbers that f32 holds exactly, so that no bias is lost beside the product.
+    #[test]
+    fn every_column_of_every_row_gets_its_bias() {
+        let rows = FixedRows::from_integers(vec![1, 1], 1);
+        let y = [1, -2, 3, 40, 50, -60];
+        let scales = [1.0, 0.5, 0.25];
+        let expected = [1.125, -1.25, 0.75 - 8.0, 40.125, 24.75, -15.0 - 8.0];
+        assert_eq!(
+            rows.dequantise(&y, &scales, &[0.125, -0.25, -8.0]),
+            expected
+        );
+    }
+
     proptest! {
         #[test]
         fn identity_comes_back(x in prop::collection::vec(-1e6f32..1e6, 1..20), bits in 14u32..=22) {

@@ -168,3 +168,36 @@ impl Projector<'_> {
         Ok(x.dequantise(&products, &projection.column_scales, &projection.bias))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{setup::Scheme, testing::TestWorld};
+    use talaria_wire::manifest::Role;
+
+    fn projected(world: &mut TestWorld, ready: &Ready, place: Place, x: &[f32]) -> Vec<f32> {
+        let mut projector = Projector {
+            ready,
+            world,
+            counters: &mut Counters::default(),
+            glimpse: &mut GlimpseSlot::default(),
+        };
+        projector.project(place, x).unwrap()
+    }
+
+    /// A row of zeros has a product of zeros: what comes is the bias.
+    #[test]
+    fn a_product_has_its_bias() {
+        for scheme in Scheme::ALL {
+            let mut world = TestWorld::new();
+            let place = Role::Qkv.of(1);
+            let at = world.manifest.index_of(place).unwrap();
+            let entry = &mut world.manifest.projections[at];
+            entry.bias = (0..entry.n).map(|i| i as f32 * 0.5 - 3.0).collect();
+            let (k, bias) = (entry.k as usize, entry.bias.clone());
+            let ready = world.ready(scheme);
+            let y = projected(&mut world, &ready, place, &vec![0.0; 2 * k]);
+            assert_eq!(y, [&bias[..], &bias].concat(), "{scheme:?}");
+        }
+    }
+}

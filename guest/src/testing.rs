@@ -39,6 +39,8 @@ pub struct TestWorld {
     /// For each host and projection: W (n,k), output by output.
     pub weights: Vec<Vec<Vec<i32>>>,
     pub rng: ChaCha20Rng,
+    /// What it gave as entropy, in order.
+    pub given: Vec<Vec<u8>>,
     /// Rows as each host saw them, expanded, in order of arrival.
     pub seen: Vec<(u32, Vec<Vec<u32>>)>,
     /// Changes answers before the payload gets them.
@@ -128,6 +130,7 @@ impl TestWorld {
             manifest,
             weights: vec![weights.clone(), weights],
             rng,
+            given: Vec::new(),
             seen: Vec::new(),
             tamper: Box::new(|_| {}),
             supply: HashMap::new(),
@@ -142,6 +145,13 @@ impl TestWorld {
         let mut world = Self::new();
         world.manifest.text_files = text_files();
         world
+    }
+
+    /// The entropy that it gave since it was asked last, all of it keys of 32 bytes.
+    pub fn keys_given(&mut self) -> Vec<[u8; 32]> {
+        let given = core::mem::take(&mut self.given);
+        let key = |bytes: Vec<u8>| bytes.try_into().expect("a key of 32 bytes");
+        given.into_iter().map(key).collect()
     }
 
     /// Planes of host 1 in canonical order.
@@ -344,5 +354,6 @@ impl World for TestWorld {
 
     fn entropy(&mut self, bytes: &mut [u8]) {
         self.rng.fill_bytes(bytes);
+        self.given.push(bytes.to_vec());
     }
 }

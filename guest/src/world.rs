@@ -45,3 +45,28 @@ pub fn fresh_seed(world: &mut dyn World) -> zeroize::Zeroizing<[u8; 32]> {
     world.entropy(&mut *seed);
     seed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestWorld;
+
+    #[test]
+    fn a_key_is_all_of_what_the_world_gave() {
+        let mut world = TestWorld::new();
+        let keys = [(); 3].map(|()| *fresh_seed(&mut world));
+        assert_eq!(world.keys_given(), keys);
+        assert!(keys[0] != keys[1] && keys[1] != keys[2]);
+    }
+
+    #[test]
+    fn a_number_is_what_the_world_gave_but_for_11_bits() {
+        let mut world = TestWorld::new();
+        let number = fresh_number(&mut world);
+        let [given] = &world.given[..] else {
+            panic!("drawn {} times", world.given.len())
+        };
+        let bytes = given[..].try_into().expect("8 bytes");
+        assert_eq!(number, u64::from_le_bytes(bytes) >> 11);
+    }
+}

@@ -136,6 +136,106 @@ fn many_columns_reduce_in_time() {
     );
 }
 
+/// As long as no reduction may be missed: 2^19 columns of the largest magnitude, for the largest v.
+#[test]
+fn sums_of_the_largest_terms_do_not_overflow() {
+    let n = 1 << 19;
+    let mut fold = Fold::new(&[9; 32], 2, n);
+    for (v, p) in fold.vectors.v.iter_mut().zip(PRIMES) {
+        v.iter_mut().for_each(|v| v.fill(p - 1));
+    }
+    (0..n).for_each(|c| fold.column(c, 256, &[(-128i8) as u8, 127]));
+    let (check, l1) = fold.finish();
+    assert_eq!(l1, 255);
+    for (wv, p) in check.wv.iter().zip(PRIMES) {
+        // v is -1 modulo p.
+        let expected = [128, -127].map(|w| from_i64((w * 256) << 19, p));
+        for wv in wv {
+            assert_eq!(**wv, expected);
+        }
+    }
+}
+
+/// The definition of v, and that another key gives another one.
+#[test]
+fn v_is_expanded_from_its_key_a_row_a_vector() {
+    let n = 5;
+    for key in [[4; 32], [5; 32]] {
+        let (check, _) = Fold::new(&key, 3, n).finish();
+        for vector in 0..VECTORS {
+            let mut row = vec![0; 2 * n];
+            keystream::expand_row(&key, vector as u32, &mut row);
+            for prime in 0..2 {
+                assert_eq!(check.v[prime][vector], row[prime * n..][..n]);
+            }
+        }
+        assert!(check.v.iter().all(|[first, second]| first != second));
+    }
+}
+
+/// A change that one vector cannot see, for each vector and prime: the other sees it.
+#[test]
+fn every_vector_modulo_every_prime_is_compared() {
+    let (k, n) = (8, 5);
+    let (weights, check) = matrix(k, n, 0);
+    let x = rows(2, k, 1);
+    let honest = product(&x, &weights, k);
+    for row in 0..2 {
+        for (prime, p) in PRIMES.into_iter().enumerate() {
+            for vector in 0..VECTORS {
+                let (v, other) = (&check.v[prime][vector], &check.v[prime][1 - vector]);
+                let at = (2 * row + prime) * n;
+                let mut y = honest.clone();
+                y[at + 1] = residue::add(y[at + 1], v[2], p);
+                y[at + 2] = residue::sub(y[at + 2], v[1], p);
+                let dot = |y: &[u32], v: &[u32]| {
+                    let terms = y[at..][..n].iter().zip(v);
+                    terms.fold(0, |sum, (y, v)| residue::add(sum, mul(*y, *v, p), p))
+                };
+                assert_eq!(dot(&y, v), dot(&honest, v));
+                assert_ne!(dot(&y, other), dot(&honest, other));
+                let found = check.check(Rows::Residues(&x), y).err();
+                assert_eq!(found, Some(Tampered), "row {row}, {p}, vector {vector}");
+            }
+        }
+    }
+}
+
+#[test]
+fn l1_is_that_of_the_largest_column_of_any_plane() {
+    let small = [1, (-1i8) as u8, 0];
+    let large = [127, (-128i8) as u8, 3];
+    for (plane, factor) in [256, 1].into_iter().enumerate() {
+        for column in 0..3 {
+            let mut fold = Fold::new(&[9; 32], 3, 3);
+            for (i, f) in [256, 1].into_iter().enumerate() {
+                for c in 0..3 {
+                    let largest = (i, c) == (plane, column);
+                    fold.column(c, f, if largest { &large } else { &small });
+                }
+            }
+            assert_eq!(fold.finish().1, 258, "column {column}, factor {factor}");
+        }
+    }
+}
+
+#[test]
+fn a_shape_is_that_of_every_part() {
+    let (_, good) = matrix(4, 3, 0);
+    assert!(good.has_shape(4, 3));
+    assert!(!good.has_shape(5, 3) && !good.has_shape(4, 4) && !good.has_shape(3, 4));
+    for prime in 0..2 {
+        for vector in 0..VECTORS {
+            let mut bad = good.clone();
+            bad.v[prime][vector].pop();
+            assert!(!bad.has_shape(4, 3));
+            let mut bad = good.clone();
+            bad.wv[prime][vector].push(0);
+            assert!(!bad.has_shape(4, 3));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
     /// Any change of any residue of any response is caught.

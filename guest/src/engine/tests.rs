@@ -4,7 +4,8 @@ use crate::{
     testing::{TestWorld, options},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-use talaria_wire::channel::message::{FinishReason, Logprobs, Sampling};
+use serde_json::json;
+use talaria_wire::channel::message::{FinishReason, Logprobs, Message, Sampling};
 use talaria_wire::manifest::RopeFrequencies;
 
 /// Named, so that events are the same each time.
@@ -508,6 +509,131 @@ fn bad_requests_say_what_to_do() {
         },
     );
     assert!(engine.is_idle());
+}
+
+#[test]
+fn a_session_whose_cache_does_not_fit_is_refused() {
+    let mut world = TestWorld::new();
+    world.manifest.decoder.max_position_embeddings = 1 << 24;
+    let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
+    // Caches grow by 16 positions.
+    let most = 16 * (CACHE_BUDGET / engine.decoder.state_bytes(16)) as u32;
+    let mut open = |engine: &mut Engine, positions: u32| {
+        let opened = engine.open(request(&[1], positions - 1), &mut world);
+        match opened {
+            Ok((id, _)) => Some(id),
+            Err(OpenError::Memory { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(open(&mut engine, most + 1), None);
+    let first = open(&mut engine, most / 2).unwrap();
+    // What the first may come to is not free.
+    assert_eq!(open(&mut engine, most / 2 + 1), None);
+    let second = open(&mut engine, most / 2).unwrap();
+    assert_eq!(open(&mut engine, 2), None);
+    engine.close(first);
+    engine.close(second);
+    assert!(open(&mut engine, most).is_some());
+}
+
+/// A tokenizer whose post-processor begins every text with `<|system|>` (38), as those of Llama do with a token of theirs.
+fn with_first_token() -> TestWorld {
+    let mut world = TestWorld::with_text();
+    let file = world.manifest.text_files.get_mut("tokenizer.json").unwrap();
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(file).unwrap();
+    let first = json!({ "SpecialToken": { "id": "<|system|>", "type_id": 0 } });
+    let text = |id| json!({ "Sequence": { "id": id, "type_id": 0 } });
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [first, text("A")],
+        "pair": [first, text("A"), first, text("B")],
+        "special_tokens": {
+            "<|system|>": { "id": "<|system|>", "ids": [38], "tokens": ["<|system|>"] },
+        },
+    });
+    *file = tokenizer.to_string().into_bytes();
+    world
+}
+
+#[test]
+fn plain_text_gets_the_tokenizers_special_tokens_and_a_rendered_chat_does_not() {
+    let mut world = with_first_token();
+    let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
+    let mut ids = |prompt| {
+        let (_, ids) = engine
+            .open(
+                Request {
+                    prompt,
+                    ..request(&[], 1)
+                },
+                &mut world,
+            )
+            .unwrap();
+        ids.to_vec()
+    };
+    assert_eq!(ids(Prompt::Text("ab".into())), [38, 0, 1]);
+    let messages = vec![Message::new("user", "ab")];
+    // <|user|>ab<|end|><|assistant|>
+    assert_eq!(ids(Prompt::Chat(messages)), [36, 0, 1, 39, 37]);
+}
+
+/// Not all of them are special tokens, whose text is never shown.
+#[test]
+fn text_of_a_stop_token_is_not_shown() {
+    let text = |eos: u32, stop_token: u32| {
+        let mut world = TestWorld::with_text();
+        world.manifest.generation.eos_token_ids = vec![eos];
+        let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
+        let sampling = Sampling {
+            logit_bias: vec![(stop_token, 100.0)],
+            ..Sampling::default()
+        };
+        let asked = Request {
+            sampling,
+            ignore_eos: false,
+            ..request(&[3, 4], 3)
+        };
+        engine.open(asked, &mut world).unwrap();
+        let mut shown = String::new();
+        while !engine.is_idle() {
+            for (_, event) in engine.step(&mut world).unwrap() {
+                if let Event::Token { text, .. } = event {
+                    shown.push_str(&text);
+                }
+            }
+        }
+        shown
+    };
+    // Token 7 is "h".
+    assert_eq!(text(39, 7), "hhh");
+    assert_eq!(text(7, 7), "");
+}
+
+/// What every norm, rotation and addition of the decoder does to the logits, gains that differ included.
+#[test]
+fn logits_of_a_small_model_are_pinned() {
+    let mut world = TestWorld::new();
+    let gains = |from: f32, step: f32| (0..8).map(|i| from + step * i as f32).collect();
+    for (layer, extras) in (0..).zip(&mut world.manifest.layers) {
+        extras.q_norm = gains(0.5 + layer as f32, 0.25);
+        extras.k_norm = gains(1.75, -0.125);
+    }
+    let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
+    engine
+        .open(request(&[3, 1, 4, 1, 5, 9, 2, 6, 5], 6), &mut world)
+        .unwrap();
+    let (_, finished) = run(&mut engine, &mut world).remove(&0).unwrap();
+    let Some(Event::Finished {
+        logits_digest: Some(digest),
+        ..
+    }) = finished
+    else {
+        panic!("{finished:?}")
+    };
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = "83775938a609af622a575fd921ac3830d761e08a55ad3b87a72d0c86b27300ca";
+    assert_eq!(hex, expected);
 }
 
 #[test]

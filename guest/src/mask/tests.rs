@@ -1,7 +1,9 @@
 use super::*;
-use crate::testing::TestWorld;
+use crate::check::Fold;
+use crate::testing::{PARAMETERS, TestWorld, options};
 use proptest::prelude::*;
-use talaria_arithmetic::residue;
+use talaria_arithmetic::module_lwe::{Noise, Parameters, Secret, mint_block};
+use talaria_arithmetic::{keystream, residue};
 
 fn rows(count: usize, k: usize) -> FixedRows {
     let x: Vec<f32> = (0..count * k).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -144,6 +146,157 @@ fn a_batch_is_made_in_order_and_once() {
     batch.corrections(&block).unwrap();
     assert!(batch.is_done());
     assert!(Batch::begin("512x1", 16, 16, &mut world).is_err());
+}
+
+/// Batch after batch: the secret and the noise are expanded from keys that the world gave for this batch, and from
+/// nothing else.
+#[test]
+fn a_batch_has_its_secret_and_its_noise_from_the_world() {
+    let mut world = TestWorld::new();
+    let parameters = Parameters::find(PARAMETERS).unwrap();
+    let centred = (0..).map(|i: i32| i.wrapping_mul(0x9e37_79b9_u32 as i32) % 1_000_000_007);
+    let block: Vec<i32> = centred.take(parameters.block_words()).collect();
+    let minted = |secret: &[u8; 32], noise: Option<Noise<'_>>| {
+        let mut masks = vec![0; parameters.mask_words()];
+        let secret = Secret::draw(parameters, secret);
+        mint_block(&secret, noise, &block, &mut masks).unwrap();
+        masks
+    };
+    for batch in 0..3 {
+        let mut made = Batch::begin(PARAMETERS, 17, 16, &mut world).unwrap();
+        let [secret, noise] = world.keys_given()[..] else {
+            panic!("a batch has two keys")
+        };
+        assert_ne!(secret, noise);
+        for number in 0..2 {
+            let expected = minted(&secret, Some((&noise, number)));
+            assert!(
+                made.masks(&block).unwrap() == expected,
+                "batch {batch}, block {number}"
+            );
+        }
+        let expected = minted(&secret, None);
+        assert!(
+            made.corrections(&block).unwrap() == expected,
+            "batch {batch}"
+        );
+        assert!(world.given.is_empty());
+    }
+}
+
+#[test]
+fn shares_of_every_send_come_from_a_key_that_the_world_gave() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::Shares);
+    world.given.clear();
+    let projection = &ready.projections[1];
+    let x = rows(3, projection.k);
+    for _ in 0..3 {
+        let masked = ready.masking.mask(projection, &x, &mut world).unwrap();
+        let [key] = world.keys_given()[..] else {
+            panic!("a send has one key")
+        };
+        let [Shipment::Residues(first), Shipment::Seed(second)] = masked.rows.shipments() else {
+            panic!("one host gets residues, the other a seed")
+        };
+        assert_eq!(**second, key);
+        let mask = keystream::expand_rows(&key, 3, projection.k);
+        assert_eq!(*first, sum(&x.residues(), &mask, projection.k));
+    }
+}
+
+/// a + b, both rows x (k modulo P1, k modulo P2).
+fn sum(a: &[u32], b: &[u32], k: usize) -> Vec<u32> {
+    let halves = a.chunks(k).zip(b.chunks(k)).zip(PRIMES.iter().cycle());
+    let sums = halves.flat_map(|((a, b), p)| {
+        let residues = a.iter().zip(b);
+        residues.map(|(a, b)| residue::add(*a, *b, *p))
+    });
+    sums.collect()
+}
+
+/// `M_pvt M_pub`, with M_pub (m,k) as the scheme's documentation has it.
+fn remo_mask(m_pvt: &[u32], k: usize) -> Vec<u32> {
+    let m = m_pvt.len() / 2;
+    let m_pub = keystream::expand_rows(b"talaria remo: public rows, v1...", m, k);
+    let terms = m_pub.chunks(2 * k).enumerate().map(|(i, row)| {
+        let halves = row.chunks(k).zip([m_pvt[i], m_pvt[m + i]]).zip(PRIMES);
+        let products =
+            halves.flat_map(|((row, s), p)| row.iter().map(move |r| residue::mul(*r, s, p)));
+        products.collect::<Vec<_>>()
+    });
+    terms.fold(vec![0; 2 * k], |mask, term| sum(&mask, &term, k))
+}
+
+#[test]
+fn every_row_of_remo_has_a_secret_that_the_world_gave_for_it() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::Remo);
+    world.given.clear();
+    let projection = &ready.projections[1];
+    let (k, m) = (projection.k, projection.k / 2);
+    let x = rows(3, k);
+    let masked = ready.masking.mask(projection, &x, &mut world).unwrap();
+    let [Shipment::Residues(sent)] = masked.rows.shipments() else {
+        panic!("one host gets residues")
+    };
+    let keys = world.keys_given();
+    assert_eq!(keys.len(), 3);
+    let masks = keys.iter().flat_map(|key| {
+        let mut m_pvt = vec![0; 2 * m];
+        keystream::expand_row(key, 0, &mut m_pvt);
+        remo_mask(&m_pvt, k)
+    });
+    let masks: Vec<u32> = masks.collect();
+    assert_eq!(*sent, sum(&x.residues(), &masks, k));
+}
+
+/// Each host at set-up gets a row of its own, from a key that the world gave.
+#[test]
+fn probes_are_rows_that_the_world_gave() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::Shares);
+    let keys = world.keys_given();
+    // A key for the check vectors of each matrix, then one for each probe.
+    let (_, probes) = keys.split_at(ready.projections.len());
+    assert_eq!(probes.len(), ready.projections.len());
+    assert_eq!(world.seen.len(), probes.len());
+    for ((projection, seen), key) in world.seen.iter().zip(probes) {
+        let k = ready.projections[*projection as usize].k;
+        let mut other = *key;
+        other[31] ^= 1;
+        let expected = [key, &other].map(|key| keystream::expand_rows(key, 1, k));
+        assert_eq!(seen[..], expected);
+    }
+}
+
+#[test]
+fn what_hosts_learn_is_said() {
+    let mut world = TestWorld::new();
+    let mut leaks = |scheme| world.ready(scheme).masking.leaks();
+    assert_eq!(leaks(Scheme::Shares), "");
+    assert_eq!(leaks(Scheme::ModuleLwe), "");
+    let of_remo = leaks(Scheme::Remo);
+    for part in ["rank 0.5", "other 50 %", "every token of prompt and reply"] {
+        assert!(of_remo.contains(part), "{part:?} in {of_remo:?}");
+    }
+    let of_plaintext = leaks(Scheme::DangerousPlaintext);
+    assert!(of_plaintext.starts_with("EVERYTHING"), "{of_plaintext:?}");
+}
+
+#[test]
+fn public_matrices_beyond_memory_are_refused_before_any_is_made() {
+    let mut world = TestWorld::new();
+    let mut projection = world.ready(Scheme::Shares).projections.swap_remove(1);
+    world.seen.clear();
+    // Half of k rows, of k and n residues modulo each prime: 8 * k^2 / 2 bytes and a little.
+    (projection.k, projection.n) = (20_100, 1);
+    projection.check = Fold::new(&[0; 32], projection.k, 1).finish().0;
+    let remo = Chosen::new(&options(Scheme::Remo)).unwrap();
+    let refused = remo.set_up(&[projection], &mut world).err().unwrap();
+    let expected = "needs 1541 MB for M_pub and R_pub, an instance has 1536";
+    assert!(refused.to_string().contains(expected), "{refused}");
+    assert!(world.seen.is_empty());
 }
 
 #[test]

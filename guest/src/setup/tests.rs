@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{TestWorld, options};
+use crate::testing::{self, TestWorld, options};
 use talaria_wire::manifest::Role;
 
 fn refused(result: Result<Ready, SetupError>) -> String {
@@ -115,6 +115,70 @@ fn another_instance_takes_over_and_refuses_nonsense() {
         assert_eq!(bits(&restored), bits(&ready));
         for end in [0, 1, bytes.len() / 2, bytes.len() - 1] {
             assert!(Ready::restore(bytes[..end].to_vec(), &mut world).is_err());
+        }
+    }
+}
+
+/// Shapes come from the manifest, so what another instance says of them has to agree.
+#[test]
+fn a_snapshot_whose_shapes_do_not_fit_is_refused() {
+    type Change = fn(&mut Vec<Measured>);
+    let changes: [(&str, Change); 8] = [
+        ("one matrix fewer", |m| drop(m.pop())),
+        ("one matrix more", |m| m.push(m[0].clone())),
+        ("no matrix", Vec::clear),
+        ("two matrices swapped", |m| m.swap(1, 2)),
+        ("rows of 1 bit", |m| m[1].row_bits = 1),
+        ("rows of 23 bits", |m| m[1].row_bits = 23),
+        ("a sum that no matrix has", |m| m[1].plane_l1 = u64::MAX),
+        ("vectors of other planes", |m| {
+            let options = options(Scheme::ModuleLwe);
+            let other = TestWorld::new().try_ready(options).unwrap();
+            m[2].check = other.projections[2].check.clone();
+        }),
+    ];
+    let mut world = TestWorld::new();
+    let bytes = world.ready(Scheme::Shares).snapshot();
+    for (what, change) in changes {
+        let mut snapshot: Snapshot = postcard::from_bytes(&bytes).unwrap();
+        change(&mut snapshot.measured);
+        let changed = postcard::to_allocvec(&snapshot).unwrap();
+        world.seen.clear();
+        let refused = Ready::restore(changed, &mut world).err();
+        assert!(matches!(refused, Some(SetupError::Snapshot(_))), "{what}");
+        // Before any row is sent.
+        assert!(world.seen.is_empty(), "{what}");
+    }
+}
+
+/// The check vectors of each matrix are those of its own key, which the world gave, over all of its columns.
+#[test]
+fn every_matrix_has_check_vectors_from_a_key_of_its_own() {
+    for scheme in Scheme::ALL {
+        let mut world = TestWorld::new();
+        let ready = world.ready(scheme);
+        let apart = ready.masking.module_lwe().is_some();
+        let keys = world.keys_given();
+        let weights = &world.weights[0];
+        for ((projection, key), weights) in ready.projections.iter().zip(&keys).zip(weights) {
+            let mut fold = Fold::new(key, projection.k, projection.outputs);
+            let planes = testing::planes_apart(weights);
+            for (i, column) in planes.chunks(projection.k).enumerate() {
+                let (plane, c) = (i / projection.n, i % projection.n);
+                let bytes: Vec<u8> = column.iter().map(|w| *w as u8).collect();
+                match apart {
+                    true => fold.column(i, 1, &bytes),
+                    false => fold.column(c, [256, 1][plane], &bytes),
+                }
+            }
+            let (check, l1) = fold.finish();
+            let bytes = |check| postcard::to_allocvec(check).unwrap();
+            assert!(
+                bytes(&check) == bytes(&projection.check),
+                "{scheme:?}, {}",
+                projection.name
+            );
+            assert_eq!(l1, projection.plane_l1);
         }
     }
 }

@@ -313,3 +313,24 @@ impl Cipher for ChaChaPoly {
         self.key.copy_from_slice(&sealed[..KEY_BYTES]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// snow looks before it asks, so nothing else would show that the cipher itself does not.
+    #[test]
+    fn what_is_shorter_than_a_tag_is_not_decrypted() {
+        let cipher = ChaChaPoly::default();
+        let mut sealed = [0; 5 + TAG_BYTES];
+        assert_eq!(cipher.encrypt(3, &[], b"hello", &mut sealed), sealed.len());
+        let mut out = [0; 5];
+        for length in 0..sealed.len() {
+            let opened = cipher.decrypt(3, &[], &sealed[..length], &mut out);
+            assert!(opened.is_err(), "{length} bytes");
+        }
+        assert!(cipher.decrypt(3, &[], &sealed, &mut [0; 4]).is_err());
+        assert_eq!(cipher.decrypt(3, &[], &sealed, &mut out).ok(), Some(5));
+        assert_eq!(&out, b"hello");
+    }
+}

@@ -194,6 +194,29 @@ fn every_flipped_bit_of_a_frame_is_refused() {
 }
 
 #[test]
+fn a_frame_shorter_than_its_tag_is_refused() {
+    for length in 0..=TAG_BYTES + 1 {
+        let (_, mut payload) = connected();
+        let opened = open(&mut payload, &vec![0; length]);
+        assert_eq!(opened, Err(ChannelError::Frame), "{length} bytes");
+    }
+}
+
+/// Sealed by the other end, which then does not keep to the protocol.
+#[test]
+fn a_sealed_frame_of_another_length_is_refused() {
+    for length in [0, 7, 200, 239, 241, 1000] {
+        let (mut client, mut reference) = connected_to_reference();
+        let mut frame = vec![0; length + TAG_BYTES];
+        reference
+            .write_message(&vec![0; length], &mut frame)
+            .unwrap();
+        let opened = open(&mut client, &frame);
+        assert_eq!(opened, Err(ChannelError::Frame), "{length} bytes");
+    }
+}
+
+#[test]
 fn a_frame_opens_only_in_its_place() {
     let (mut client, mut payload) = connected();
     let sent = frames(&mut client, 3);
