@@ -107,8 +107,8 @@ struct Question {
 enum At {
     /// So many bytes of a prefix, and what they say of the length.
     Prefix(usize, u32),
-    /// So many bytes of a message are to come.
-    Message(usize),
+    /// So many bytes of a message are to come, and so many it has.
+    Message(usize, usize),
     /// In a message that is too long, which ends the call.
     Beyond,
 }
@@ -153,7 +153,7 @@ impl Question {
                         self.begin(length);
                     }
                 }
-                At::Message(left) => {
+                At::Message(left, _) => {
                     let taken = frame.len().min(*left);
                     *left -= taken;
                     frame = &frame[taken..];
@@ -165,7 +165,7 @@ impl Question {
             }
         }
         match self.at {
-            At::Message(left) if self.held.is_none() => Some(left),
+            At::Message(_, length) if self.held.is_none() => Some(length),
             _ => None,
         }
     }
@@ -174,7 +174,7 @@ impl Question {
         match length {
             0 => self.end(),
             length if length > self.room.largest => self.at = At::Beyond,
-            length => self.at = At::Message(length),
+            length => self.at = At::Message(length, length),
         }
     }
 
@@ -232,8 +232,6 @@ impl http_body::Body for Question {
             let Some(length) = this.follow(&data) else {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             };
-            // All of the message: what is here of it is at most a frame.
-            let length = length.saturating_add(data.len()).min(this.room.largest);
             let room = Arc::clone(&this.room.bytes);
             let place = room.wait(this.connection.origin(), length as u64);
             this.waiting = Some((Box::pin(place), data));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use talaria_transport::link::{Callers, LinkKey, drawn, initiate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tonic::codegen::http;
@@ -51,13 +52,13 @@ impl Fixture {
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_who_take_nothing_do_not_stop_set_up() {
     let bounds = Bounds {
-        stall: 2 * short(),
+        stall: 4 * short(),
         ..Bounds::default()
     };
     let fixture = Fixture::within(large(), bounds);
     let expected = fixture.model.manifest.weight_bytes() as usize;
     let mut silent = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..6 {
         let mut client = WeightedHostClient::new(channel(&fixture.server.url()).await);
         silent.push(tokio::spawn(async move {
             let weights = client.weights(WeightsRequest {}).await;
@@ -90,26 +91,58 @@ async fn answers_that_nobody_takes_end_their_connection() {
     closed.expect("an end in time");
 }
 
-/// A call of a caller who writes HTTP/2 by hand, and the end of its connection.
-async fn raw_call(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    method: &str,
-) -> Result<(h2::SendStream<Bytes>, JoinHandle<()>), h2::Error> {
-    let (requests, connection) = h2::client::handshake(stream).await?;
-    let connection = tokio::spawn(async move { drop(connection.await) });
-    let request = http::Request::post(format!("http://gpu/talaria.v1.WeightedHost/{method}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .unwrap();
-    let (answer, body) = requests.ready().await?.send_request(request, false)?;
-    tokio::spawn(async move {
-        // Keeps what is said, unread.
-        let answer = answer.await;
-        sleep(10 * PATIENCE).await;
-        drop(answer);
-    });
-    Ok((body, connection))
+/// A call of a caller who writes HTTP/2 by hand.
+struct Raw {
+    body: h2::SendStream<Bytes>,
+    /// Ends with the connection.
+    connection: JoinHandle<()>,
+    /// Whether there was an answer, of which nothing is read.
+    answered: oneshot::Receiver<bool>,
+}
+
+impl Raw {
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        method: &str,
+    ) -> Result<Self, h2::Error> {
+        let (requests, connection) = h2::client::handshake(stream).await?;
+        let connection = tokio::spawn(async move { drop(connection.await) });
+        let request = http::Request::post(format!("http://gpu/talaria.v1.WeightedHost/{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+        let (answer, body) = requests.ready().await?.send_request(request, false)?;
+        let (answers, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let answer = answer.await;
+            let _ = answers.send(answer.is_ok());
+            sleep(10 * PATIENCE).await;
+            drop(answer);
+        });
+        Ok(Self {
+            body,
+            connection,
+            answered,
+        })
+    }
+
+    async fn at(fixture: &Fixture, method: &str) -> Self {
+        let stream = TcpStream::connect(fixture.socket_address()).await.unwrap();
+        Self::over(stream, method).await.unwrap()
+    }
+
+    fn send(&mut self, bytes: &[u8], is_last: bool) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.body.send_data(bytes, is_last).unwrap();
+    }
+
+    /// Its connection, and not its own end.
+    async fn is_closed(self) {
+        let closed = timeout(PATIENCE, self.connection).await;
+        closed.expect("an end in time").unwrap();
+        drop(self.body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,12 +156,9 @@ async fn half_received_messages_are_not_held() {
     let prefix = [0, 0, 0, 1, 0];
     for beginning in [&prefix[..3], &[&prefix[..], &[7; 100]].concat()] {
         for method in ["Project", "Weights"] {
-            let stream = TcpStream::connect(fixture.socket_address()).await.unwrap();
-            let (mut body, connection) = raw_call(stream, method).await.unwrap();
-            body.send_data(Bytes::copy_from_slice(beginning), false)
-                .unwrap();
-            let closed = timeout(PATIENCE, connection).await;
-            closed.expect("an end in time").unwrap();
+            let mut call = Raw::at(&fixture, method).await;
+            call.send(beginning, false);
+            call.is_closed().await;
         }
     }
     // Whoever sends nothing in the middle of nothing stays.
@@ -149,12 +179,10 @@ async fn idle_connections_are_closed_and_quiet_calls_are_not() {
     let ended = timeout(PATIENCE, silent.read_to_end(&mut Vec::new())).await;
     drop(ended.expect("an end in time"));
 
-    let stream = TcpStream::connect(fixture.socket_address()).await.unwrap();
-    let (mut body, connection) = raw_call(stream, "Manifest").await.unwrap();
+    let mut call = Raw::at(&fixture, "Manifest").await;
     // A message without fields; with it the call ends.
-    body.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
-    let closed = timeout(PATIENCE, connection).await;
-    closed.expect("an end in time").unwrap();
+    call.send(&[0; 5], true);
+    call.is_closed().await;
 
     sleep(3 * short()).await;
     let (good, x) = valid(1, 1);
@@ -243,7 +271,10 @@ impl Secured {
         let Ok(link) = initiate(stream, &self.key, own, drawn().unwrap()).await else {
             return false;
         };
-        raw_call(link, "Manifest").await.is_ok()
+        match Raw::over(link, "Project").await {
+            Ok(call) => call.answered.await.unwrap_or(false),
+            Err(_) => false,
+        }
     }
 }
 
