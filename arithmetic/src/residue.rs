@@ -109,6 +109,20 @@ impl Factor {
     }
 }
 
+/// `low + 2^32 high mod p` for sums of the lower and of the upper halves of products that are secret: no division but of
+/// p's own powers, whose operands are public.
+#[inline]
+pub const fn from_halves(low: u64, high: u64, p: u32) -> u32 {
+    let word = (1 << 32) % p as u64;
+    let words = [
+        Factor::new(1, p).times(low as u32),
+        Factor::new(word, p).times((low >> 32) as u32),
+        Factor::new(word, p).times(high as u32),
+        Factor::new(word * word, p).times((high >> 32) as u32),
+    ];
+    add(add(words[0], words[1], p), add(words[2], words[3], p), p)
+}
+
 /// All ones if the top bit of `x` is set, else zero.
 #[inline(always)]
 const fn mask_of_top_bit(x: u32) -> u32 {
@@ -121,7 +135,7 @@ pub const fn from_small(x: i32, p: u32) -> u32 {
     (x as u32).wrapping_add(p & mask_of_top_bit(x as u32))
 }
 
-/// `x mod p` for any x; for weights, checks and tests, not for secrets.
+/// `x mod p` for any x; for weights and tests, not for secrets.
 #[inline]
 pub const fn from_i64(x: i64, p: u32) -> u32 {
     x.rem_euclid(p as i64) as u32
@@ -208,6 +222,14 @@ mod tests {
             for p in PRIMES {
                 let expected = (u128::from(a) * u128::from(value) % u128::from(p)) as u32;
                 prop_assert_eq!(Factor::new(value, p).times(a), expected);
+            }
+        }
+
+        #[test]
+        fn halves_of_sums(low: u64, high: u64) {
+            for p in PRIMES {
+                let sum = u128::from(low) + (u128::from(high) << 32);
+                prop_assert_eq!(from_halves(low, high, p), (sum % u128::from(p)) as u32);
             }
         }
 

@@ -184,10 +184,13 @@ impl Fold {
 
     fn reduce(&mut self) {
         for (prime, p) in PRIMES.into_iter().enumerate() {
+            // A multiple of p above 2^61: no sum is negative, and none, secret as it is, divided.
+            let positive = i64::from(p) << 31;
             for vector in 0..VECTORS {
                 let wv = &mut self.vectors.wv[prime][vector];
                 for (wv, sum) in wv.iter_mut().zip(self.sums[prime][vector].iter_mut()) {
-                    *wv = residue::add(*wv, residue::from_i64(*sum, p), p);
+                    let sum_modulo_p = residue::from_halves((*sum + positive) as u64, 0, p);
+                    *wv = residue::add(*wv, sum_modulo_p, p);
                     *sum = 0;
                 }
             }

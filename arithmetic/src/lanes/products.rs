@@ -5,6 +5,7 @@ use super::vector::{
     Lanes, Pairs, add, add_pair, and, at_least, load, load_signed, lower, or, product_high,
     product_low, splat, splat_pair, store, store_pair, top_bits, upper,
 };
+use crate::residue::from_halves;
 
 /// Products of one row with two vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +61,8 @@ impl Halves {
     }
 
     fn modulo(self, p: u32) -> u32 {
-        let p = u64::from(p);
         let sum = |pairs| store_pair(pairs).into_iter().fold(0, u64::wrapping_add);
-        let (low, high) = (sum(self.low), sum(self.high));
-        (((high % p) * ((1 << 32) % p) + low % p) % p) as u32
+        from_halves(sum(self.low), sum(self.high), p)
     }
 }
 

@@ -187,13 +187,8 @@ fn combination(s: &[u32], rows: &[u32], len: usize) -> Zeroizing<Vec<u32>> {
                 *high += product >> 32;
             }
         }
-        let p = u64::from(p);
-        let shift = (1 << 32) % p;
-        out.extend(
-            low.iter()
-                .zip(high.iter())
-                .map(|(low, high)| ((high % p * shift + low) % p) as u32),
-        );
+        let sums = low.iter().zip(high.iter());
+        out.extend(sums.map(|(low, high)| residue::from_halves(*low, *high, p)));
     }
     out
 }
