@@ -74,6 +74,8 @@ mod tests {
             assert!(noise < delta.div_ceil(2) && (l1 == 0 || delta <= 4 * noise));
         }
         assert!(one_hot_fits(128 * 300_000));
+        // Delta of 2^53 fits 128 times below q/2, 2^54 does not.
+        assert!(one_hot_fits((1 << 47) - 1) && !one_hot_fits(1 << 47));
         assert!(!one_hot_fits(u64::MAX));
     }
 

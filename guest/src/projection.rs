@@ -185,6 +185,49 @@ mod tests {
         projector.project(place, x).unwrap()
     }
 
+    #[test]
+    fn the_projection_of_a_lie_is_the_one_that_is_reported() {
+        let mut world = TestWorld::new();
+        let ready = world.ready(Scheme::Shares);
+        let place = Role::Down.of(1);
+        let projection = ready.projection(place);
+        world.tamper = Box::new(|answers| answers[1][0] ^= 1);
+        let mut projector = Projector {
+            ready: &ready,
+            world: &mut world,
+            counters: &mut Counters::default(),
+            glimpse: &mut GlimpseSlot::default(),
+        };
+        let refused = projector.project(place, &vec![1.0; projection.k]);
+        assert!(matches!(refused, Err(ProjectError::Tampered(_))));
+        assert_eq!(world.quarantined, [projection.index]);
+    }
+
+    /// As many rows as go in two calls, and a few of them: each product is its own row's.
+    #[test]
+    fn rows_beyond_one_call_go_in_another() {
+        let mut world = TestWorld::new();
+        let place = Role::Qkv.of(0);
+        let ready = world.ready(Scheme::DangerousPlaintext);
+        let projection = ready.projection(place);
+        let (k, n) = (projection.k, projection.n);
+        let per_call = CALL_RESIDUES / (2 * k.max(n));
+        let value = |row: usize, j: usize| ((row * 7 + j) % 23) as f32 - 11.0;
+        let rows = 0..per_call + 3;
+        let x: Vec<f32> = rows
+            .flat_map(|row| (0..k).map(move |j| value(row, j)))
+            .collect();
+        world.seen.clear();
+        let y = projected(&mut world, &ready, place, &x);
+        let sent = world.seen.iter().map(|(_, hosts)| hosts[0].len() / (2 * k));
+        assert!(sent.eq([per_call, 3]));
+        assert_eq!(y.len(), (per_call + 3) * n);
+        for row in [0, 1, per_call - 1, per_call, per_call + 2] {
+            let alone = projected(&mut world, &ready, place, &x[row * k..][..k]);
+            assert_eq!(y[row * n..][..n], alone, "row {row}");
+        }
+    }
+
     /// A row of zeros has a product of zeros: what comes is the bias.
     #[test]
     fn a_product_has_its_bias() {

@@ -56,6 +56,22 @@ impl ModelHasher {
 mod tests {
     use super::*;
 
+    /// What clients have pinned.
+    #[test]
+    fn follows_its_definition() {
+        let mut hasher = ModelHasher::new(b"manifest");
+        hasher.planes(&[1, 2, 3, 4]);
+        let length = [8, 0, 0, 0, 0, 0, 0, 0];
+        let whole = [
+            &b"talaria-model-v1"[..],
+            &length,
+            b"manifest",
+            &[1, 2, 3, 4],
+        ]
+        .concat();
+        assert_eq!(hasher.finish().0, *Sha256::digest(whole));
+    }
+
     #[test]
     fn split_does_not_matter_and_length_binds() {
         let whole = {

@@ -224,6 +224,11 @@ fn a_shape_is_that_of_every_part() {
     let (_, good) = matrix(4, 3, 0);
     assert!(good.has_shape(4, 3));
     assert!(!good.has_shape(5, 3) && !good.has_shape(4, 4) && !good.has_shape(3, 4));
+    for (k, n) in [(5, 3), (4, 4)] {
+        let mut bad = good.clone();
+        (bad.k, bad.n) = (k, n);
+        assert!(!bad.has_shape(4, 3));
+    }
     for prime in 0..2 {
         for vector in 0..VECTORS {
             let mut bad = good.clone();

@@ -121,6 +121,10 @@ fn minted_masks_of_a_wrong_length_are_refused() {
         (vec![0; 2 * projection.k - 1], good.1.clone()),
         (good.0.clone(), vec![0; 2]),
         (Vec::new(), Vec::new()),
+        // A residue more, and a row more.
+        (vec![0; 2 * projection.k + 1], good.1.clone()),
+        (good.0.clone(), vec![0; 2 * projection.outputs + 1]),
+        (vec![0; 4 * projection.k], vec![0; 4 * projection.outputs]),
     ] {
         world.supply.insert(1, [(mask, correction)].into());
         assert!(ready.masking.mask(projection, &x, &mut world).is_err());
@@ -230,25 +234,33 @@ fn remo_mask(m_pvt: &[u32], k: usize) -> Vec<u32> {
 
 #[test]
 fn every_row_of_remo_has_a_secret_that_the_world_gave_for_it() {
-    let mut world = TestWorld::new();
-    let ready = world.ready(Scheme::Remo);
-    world.given.clear();
-    let projection = &ready.projections[1];
-    let (k, m) = (projection.k, projection.k / 2);
-    let x = rows(3, k);
-    let masked = ready.masking.mask(projection, &x, &mut world).unwrap();
-    let [Shipment::Residues(sent)] = masked.rows.shipments() else {
-        panic!("one host gets residues")
-    };
-    let keys = world.keys_given();
-    assert_eq!(keys.len(), 3);
-    let masks = keys.iter().flat_map(|key| {
-        let mut m_pvt = vec![0; 2 * m];
-        keystream::expand_row(key, 0, &mut m_pvt);
-        remo_mask(&m_pvt, k)
-    });
-    let masks: Vec<u32> = masks.collect();
-    assert_eq!(*sent, sum(&x.residues(), &masks, k));
+    // Rank, projection, numbers of a secret: at least one, and of the embedding no more than it has outputs.
+    for (remo_rank, at, m) in [(0.5, 1, 8), (1.0, 1, 16), (0.01, 1, 1), (0.5, 0, 16)] {
+        let mut world = TestWorld::new();
+        let options = Options {
+            remo_rank,
+            ..options(Scheme::Remo)
+        };
+        let ready = world.try_ready(options).unwrap();
+        world.given.clear();
+        let projection = &ready.projections[at];
+        let k = projection.k;
+        let x = rows(3, k);
+        let masked = ready.masking.mask(projection, &x, &mut world).unwrap();
+        let [Shipment::Residues(sent)] = masked.rows.shipments() else {
+            panic!("one host gets residues")
+        };
+        let keys = world.keys_given();
+        assert_eq!(keys.len(), 3);
+        let masks = keys.iter().flat_map(|key| {
+            let mut m_pvt = vec![0; 2 * m];
+            keystream::expand_row(key, 0, &mut m_pvt);
+            remo_mask(&m_pvt, k)
+        });
+        let masks: Vec<u32> = masks.collect();
+        let expected = sum(&x.residues(), &masks, k);
+        assert!(*sent == expected, "rank {remo_rank}, projection {at}");
+    }
 }
 
 /// Each host at set-up gets a row of its own, from a key that the world gave.
@@ -273,11 +285,17 @@ fn probes_are_rows_that_the_world_gave() {
 #[test]
 fn what_hosts_learn_is_said() {
     let mut world = TestWorld::new();
-    let mut leaks = |scheme| world.ready(scheme).masking.leaks();
+    let mut leaks = |scheme| {
+        let options = Options {
+            remo_rank: 0.25,
+            ..options(scheme)
+        };
+        world.try_ready(options).unwrap().masking.leaks()
+    };
     assert_eq!(leaks(Scheme::Shares), "");
     assert_eq!(leaks(Scheme::ModuleLwe), "");
     let of_remo = leaks(Scheme::Remo);
-    for part in ["rank 0.5", "other 50 %", "every token of prompt and reply"] {
+    for part in ["rank 0.25", "other 75 %", "every token of prompt and reply"] {
         assert!(of_remo.contains(part), "{part:?} in {of_remo:?}");
     }
     let of_plaintext = leaks(Scheme::DangerousPlaintext);
@@ -287,16 +305,50 @@ fn what_hosts_learn_is_said() {
 #[test]
 fn public_matrices_beyond_memory_are_refused_before_any_is_made() {
     let mut world = TestWorld::new();
-    let mut projection = world.ready(Scheme::Shares).projections.swap_remove(1);
-    world.seen.clear();
-    // Half of k rows, of k and n residues modulo each prime: 8 * k^2 / 2 bytes and a little.
-    (projection.k, projection.n) = (20_100, 1);
-    projection.check = Fold::new(&[0; 32], projection.k, 1).finish().0;
-    let remo = Chosen::new(&options(Scheme::Remo)).unwrap();
-    let refused = remo.set_up(&[projection], &mut world).err().unwrap();
-    let expected = "needs 1541 MB for M_pub and R_pub, an instance has 1536";
-    assert!(refused.to_string().contains(expected), "{refused}");
-    assert!(world.seen.is_empty());
+    // k / 2 rows of k and n residues modulo each prime, 4 * k * (k + n) bytes: the larger matrix is M_pub, then R_pub.
+    for (k, n, megabytes) in [(20_100, 1, 1541), (4096, 95_000, 1548)] {
+        let mut projection = world.ready(Scheme::Shares).projections.swap_remove(1);
+        world.seen.clear();
+        (projection.k, projection.n) = (k, n);
+        projection.check = Fold::new(&[0; 32], k, n).finish().0;
+        let remo = Chosen::new(&options(Scheme::Remo)).unwrap();
+        let refused = remo.set_up(&[projection], &mut world).err().unwrap();
+        let expected = format!("needs {megabytes} MB for M_pub and R_pub, an instance has 1536");
+        assert!(refused.to_string().contains(&expected), "{refused}");
+        assert!(world.seen.is_empty());
+    }
+}
+
+/// Answers of a host that was not asked, of none, and of more residues than there are.
+#[test]
+fn answers_of_another_shape_are_refused() {
+    type Change = fn(&mut Vec<Vec<u32>>);
+    let changes: [Change; 6] = [
+        |answers| answers.push(answers[0].clone()),
+        |answers| drop(answers.pop()),
+        |answers| answers[0].push(0),
+        |answers| drop(answers[0].pop()),
+        |answers| answers.last_mut().unwrap().push(0),
+        |answers| drop(answers.last_mut().unwrap().pop()),
+    ];
+    for scheme in Scheme::ALL {
+        let mut world = TestWorld::new();
+        let ready = world.ready(scheme);
+        let projection = &ready.projections[1];
+        let x = rows(2, projection.k);
+        let masked = ready.masking.mask(projection, &x, &mut world).unwrap();
+        let answers = world.project(masked.rows()).unwrap();
+        let refused = |answers| {
+            let checked = ready.masking.check(projection, &x, &masked, answers);
+            checked.is_err()
+        };
+        for change in changes {
+            let mut changed = answers.clone();
+            change(&mut changed);
+            assert!(refused(changed), "{scheme:?}");
+        }
+        assert!(!refused(answers), "{scheme:?}");
+    }
 }
 
 #[test]
@@ -305,9 +357,16 @@ fn public_rows_are_fetched_checked_and_refused() {
     let ready = world.ready(Scheme::ModuleLwe);
     let masking = ready.masking.module_lwe().unwrap();
     let projection = &ready.projections[2];
+    world.seen.clear();
     let good = masking
         .fetch_public_rows(projection, 7, 3, &mut world)
         .unwrap();
+    let row = |row| {
+        let mut a = vec![0; 2 * projection.k];
+        keystream::expand_row(&ready.options.public_seed, row, &mut a);
+        a
+    };
+    assert_eq!(world.seen, [(2, vec![[7, 8, 9].map(row).concat()])]);
     assert_eq!(good.len(), 3 * 2 * projection.outputs);
     let check = |first, rows: Vec<u32>| masking.check_public_rows(projection, first, rows);
     assert!(check(7, good.clone()).unwrap());

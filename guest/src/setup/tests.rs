@@ -84,11 +84,15 @@ fn a_matrix_too_wide_for_exactness_is_named() {
 #[test]
 fn options_out_of_range_are_refused() {
     let mut world = TestWorld::new();
-    let bad = Options {
-        max_batch_rows: 0,
-        ..options(Scheme::Shares)
-    };
-    assert!(refused(world.try_ready(bad)).contains("max-batch-rows = 0"));
+    for rows in [0, MAX_BATCH_ROWS + 1] {
+        let bad = Options {
+            max_batch_rows: rows,
+            ..options(Scheme::Shares)
+        };
+        let error = refused(world.try_ready(bad));
+        let expected = format!("max-batch-rows = {rows}, expected 1..=1024");
+        assert!(error.contains(&expected), "{error}");
+    }
     for rank in [0.0, 1.5, f32::NAN] {
         let bad = Options {
             remo_rank: rank,

@@ -124,6 +124,38 @@ fn contradictions_are_named() {
     refuse("outside the vocabulary", &|m| {
         m.generation.eos_token_ids.push(8)
     });
+    refuse("k_norm has 3 elements", &|m| m.layers[0].k_norm.push(1.0));
+    for bad in [f32::NAN, f32::INFINITY] {
+        refuse("q_norm not finite", &|m| m.layers[0].q_norm[1] = bad);
+        refuse("k_norm not finite", &|m| m.layers[0].k_norm[1] = bad);
+    }
+    refuse("sliding window of 0", &|m| {
+        m.layers[0].sliding_window = Some(0)
+    });
+    refuse("vocab_size = 16777217, expected 1..=16777216", &|m| {
+        m.decoder.vocab_size = (1 << 24) + 1
+    });
+    refuse("head_dim = 4098, expected 1..=4096", &|m| {
+        m.decoder.head_dim = 4098
+    });
+    refuse("heads of 8388608 elements are too wide", &|m| {
+        (m.decoder.num_attention_heads, m.decoder.head_dim) = (1 << 11, 1 << 12)
+    });
+    for bad in [-1e-6, f32::NAN, f32::INFINITY] {
+        refuse("rms_norm_eps", &|m| m.decoder.rms_norm_eps = bad);
+    }
+    refuse("rope attention_factor = 0", &|m| {
+        m.decoder.rope.attention_factor = 0.0
+    });
+}
+
+#[test]
+fn a_manifest_longer_than_any_is_refused_unread() {
+    let long = vec![0; MAX_MANIFEST_BYTES + 1];
+    let refused = Manifest::from_bytes(&long);
+    assert!(matches!(refused, Err(ManifestError::TooLong(_))));
+    let refused = Manifest::from_bytes(&long[1..]);
+    assert!(matches!(refused, Err(ManifestError::Format(0))));
 }
 
 #[test]

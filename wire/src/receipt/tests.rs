@@ -96,3 +96,52 @@ fn json_is_read_as_it_was_written() {
         assert_eq!(serde_json::from_value::<Receipt>(value).unwrap(), receipt);
     }
 }
+
+/// What receipts that were kept are verified by.
+#[test]
+fn a_message_is_its_fields_each_after_its_length() {
+    let message = |logits_digest: &[u8]| {
+        let mut message = b"talaria-receipt-v1".to_vec();
+        for field in [
+            &[1; 32][..],
+            &[2; 32],
+            b"shares",
+            &[3; 32],
+            &[4; 32],
+            &[5, 0, 0, 0, 0, 0, 0, 0],
+            &[6, 0, 0, 0],
+            &[7, 0, 0, 0],
+            b"stop",
+            logits_digest,
+        ] {
+            message.extend([field.len() as u8, 0, 0, 0, 0, 0, 0, 0]);
+            message.extend(field);
+        }
+        message
+    };
+    assert_eq!(statement().message(), message(&[8; 32]));
+    let without = Statement {
+        logits_digest: None,
+        ..statement()
+    };
+    assert_eq!(without.message(), message(&[]));
+}
+
+#[test]
+fn a_reply_follows_its_definition() {
+    let mut reply = Reply::default();
+    reply.push(258, "ab");
+    let whole = b"talaria-reply-v1\x02\x01\0\0\x02\0\0\0\0\0\0\0ab";
+    assert_eq!(reply.digest(), *Sha256::digest(whole));
+}
+
+/// Of the neutral element as key and as commitment, with a zero: right for every message, but for strict verification.
+#[test]
+fn a_key_of_low_order_signs_nothing() {
+    let neutral = |i| u8::from(i == 0);
+    let receipt = Receipt {
+        statement: statement(),
+        signature: core::array::from_fn(neutral),
+    };
+    assert_eq!(receipt.verify(&core::array::from_fn(neutral)), Err(Forged));
+}
