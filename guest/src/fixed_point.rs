@@ -247,7 +247,7 @@ mod tests {
             let limit = 2_i32.pow(bits - 1) - 1;
             for largest in [1.0, 0.5, 1.0 - f32::EPSILON, 1.5, 3e-20, 7e20] {
                 let rows = FixedRows::quantise(&[largest, -largest], 2, bits).unwrap();
-                let [x, y] = rows.values()[..] else {
+                let [x, y] = rows.integers()[..] else {
                     panic!("two values")
                 };
                 assert_eq!(y, -x);

@@ -327,9 +327,9 @@ fn answers_of_another_shape_are_refused() {
         |answers| answers.push(answers[0].clone()),
         |answers| drop(answers.pop()),
         |answers| answers[0].push(0),
-        |answers| drop(answers[0].pop()),
+        |answers| _ = answers[0].pop(),
         |answers| answers.last_mut().unwrap().push(0),
-        |answers| drop(answers.last_mut().unwrap().pop()),
+        |answers| _ = answers.last_mut().unwrap().pop(),
     ];
     for scheme in Scheme::ALL {
         let mut world = TestWorld::new();
