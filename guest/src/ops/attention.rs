@@ -14,7 +14,7 @@ use std::ops::Range;
 use zeroize::Zeroizing;
 
 use super::exp::exp_in_place;
-use super::lanes::{self, LANES, Lanes};
+use super::lanes::{self, LANES, Lanes, map_in_place};
 
 /// Rows that share one pass over the cache. What is read serves all of them, and their scores stay in
 /// the core's cache.
@@ -167,6 +167,10 @@ fn rows_that_see(
     })
 }
 
+/// Numerators below it, 2^-64 of the largest, count as 0: else their products with values could be subnormal, which
+/// processors take longer for, so that time would tell of scores (examples/dudect.rs).
+const NEGLIGIBLE: f32 = f32::from_bits((127 - 64) << 23);
+
 /// Scores to exp(score - max), and their sum.
 fn softmax_numerators(scores: &mut [Lanes]) -> f32 {
     let max = lanes::max(scores);
@@ -174,6 +178,7 @@ fn softmax_numerators(scores: &mut [Lanes]) -> f32 {
     for row in scores {
         row.iter_mut().for_each(|s| *s -= max);
         exp_in_place(row);
+        map_in_place(row, |p| if p < NEGLIGIBLE { 0.0 } else { p });
         add_lanes(&mut total, row);
     }
     lanes::sum(total)
