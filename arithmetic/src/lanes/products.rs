@@ -153,6 +153,12 @@ mod tests {
     }
 
     #[test]
+    #[should_panic = "3 elements, vectors of 3 and 4"]
+    fn vectors_of_another_length_are_refused() {
+        dot(&[1; 3], [&[1; 3], &[1; 4]], PRIMES[0]);
+    }
+
+    #[test]
     fn largest_values_do_not_overflow() {
         for p in PRIMES {
             let x = alloc::vec![p - 1; 1 << 16];

@@ -233,6 +233,7 @@ fn a_client_that_takes_nothing_stalls_only_itself() {
     while channel.is_busy() {
         channel.step(&mut world).unwrap();
     }
+    assert!(!channel.engine.is_idle(), "it waits and is not over");
     let steps = channel.engine.counters().projections;
     channel.step(&mut world).unwrap();
     assert_eq!(channel.engine.counters().projections, steps);
@@ -373,6 +374,40 @@ fn a_lying_host_ends_every_stream_and_clients_are_told() {
 }
 
 #[test]
+fn clients_are_told_whose_fault_it_was() {
+    for (error, expected) in [
+        (StepError::Integrity, Failure::Integrity),
+        (StepError::Host("no answer".into()), Failure::Host),
+        (StepError::Internal("NaN".into()), Failure::Internal),
+    ] {
+        let Event::Failed { failure, message } = failed(&error) else {
+            panic!("a failure")
+        };
+        assert_eq!((failure, message), (expected, error.to_string()));
+    }
+}
+
+/// Not refused: there may be room later.
+#[test]
+fn a_request_that_finds_no_room_is_told_that_it_is_busy() {
+    let mut world = world();
+    world.manifest.decoder.max_position_embeddings = 1 << 24;
+    let mut channel = Channel::new(engine(&mut world), PAYLOAD, &mut world);
+    let mut client = Client::connect(&mut channel, &mut world);
+    client.ask(&mut channel, &mut world, 0, &[1], 1 << 24);
+    client.ask(&mut channel, &mut world, 1, &[], 1);
+    let heard = client.hear(&mut channel).into_iter();
+    let failures: HashMap<_, _> = heard
+        .map(|(stream, event)| match event {
+            Event::Failed { failure, .. } => (stream, failure),
+            _ => panic!("{event:?}"),
+        })
+        .collect();
+    let expected = [(0, Failure::Busy), (1, Failure::Refused)];
+    assert_eq!(failures, HashMap::from(expected));
+}
+
+#[test]
 fn cancelled_and_closed_streams_take_their_sessions_with_them() {
     let (mut channel, mut world) = channel();
     let mut client = Client::connect(&mut channel, &mut world);
@@ -406,10 +441,17 @@ fn cancelled_and_closed_streams_take_their_sessions_with_them() {
 #[test]
 fn a_client_that_breaks_the_protocol_loses_its_connection() {
     type Break = fn(&mut Client, &mut Channel, &mut TestWorld) -> Result<bool, Refusal>;
-    let breaks: [(&str, Break); 8] = [
+    let breaks: [(&str, Break); 10] = [
         ("no credit at all", |client, channel, world| {
             client.say(channel, world, 5, &ToPayload::Credit(0))
         }),
+        ("credit beyond what is counted", |client, channel, world| {
+            client.say(channel, world, 5, &ToPayload::Credit(u32::MAX))
+        }),
+        (
+            "credit for a stream that never was",
+            |client, channel, world| client.say(channel, world, 6, &ToPayload::Credit(1)),
+        ),
         ("a stream's number again", |client, channel, world| {
             client.say(channel, world, 5, &ToPayload::Request(request(&[1], 1)))
         }),
@@ -579,6 +621,79 @@ fn a_host_that_is_away_ends_no_stream_until_it_is_given_up() {
     };
     assert_eq!(*failure, Failure::Host);
     assert!(message.contains("host 2"), "{message}");
+}
+
+fn token(id: u32) -> Event {
+    Event::Token {
+        id,
+        text: String::new(),
+        logprobs: None,
+    }
+}
+
+#[test]
+fn a_stream_is_full_with_a_window_of_events() {
+    let (channel, _) = channel();
+    let mut stream = Stream::default();
+    for id in 0..WINDOW {
+        assert!(!stream.is_full());
+        stream.push(token(id), &channel.notary);
+    }
+    assert!(stream.is_full());
+}
+
+#[test]
+fn streams_send_in_turn() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    let end = channel.connections.get_mut(&client.connection).unwrap();
+    for stream in 0..3 {
+        let begun = end.begin(stream).unwrap();
+        (0..3).for_each(|id| begun.push(token(id), &channel.notary));
+    }
+    let heard = client.hear(&mut channel).into_iter();
+    let streams: Vec<u32> = heard.map(|(stream, _)| stream).collect();
+    assert_eq!(streams, [1, 2, 0, 1, 2, 0, 1, 2, 0]);
+}
+
+#[test]
+fn no_more_frames_than_asked_for_are_given_out() {
+    let (mut channel, mut world) = channel();
+    let client = Client::connect(&mut channel, &mut world);
+    let end = channel.connections.get_mut(&client.connection).unwrap();
+    // More than a frame holds.
+    end.begin(0).unwrap().fail(Event::Failed {
+        failure: Failure::Refused,
+        message: "x".repeat(100_000),
+    });
+    let mut frames = |most| channel.poll(client.connection, most).unwrap().len();
+    assert_eq!([0, 1, 1, 1].map(&mut frames), [0, 1, 1, 0]);
+}
+
+#[test]
+fn streams_that_ended_leave_room_for_others() {
+    let (mut channel, mut world) = channel();
+    let mut client = Client::connect(&mut channel, &mut world);
+    for stream in 0..=MAX_STREAMS as u32 {
+        // Refused, and so over at once.
+        client.ask(&mut channel, &mut world, stream, &[40], 1);
+        let heard = client.hear(&mut channel);
+        assert!(matches!(heard[..], [(s, Event::Failed { .. })] if s == stream));
+    }
+}
+
+#[test]
+fn connections_that_said_something_are_bounded_too() {
+    let (mut channel, mut world) = channel();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut client = Client::connect(&mut channel, &mut world);
+        client.ask(&mut channel, &mut world, 0, &[40], 1);
+    }
+    let ephemeral = fresh_seed(&mut world);
+    let (_, hello) = Initiating::begin(channel.public_key(), ephemeral).unwrap();
+    assert_eq!(channel.open(&hello, &mut world), Err(Refusal::Busy));
+    channel.close(0);
+    assert!(channel.open(&hello, &mut world).is_ok());
 }
 
 #[test]

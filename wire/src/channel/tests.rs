@@ -109,7 +109,9 @@ fn the_protocol_is_the_one_that_its_name_says() {
 #[test]
 fn another_version_does_not_come_together() {
     let key = StaticKey::new(drawn(1));
-    let later = format!("talaria-channel-v{}", VERSION + 1);
+    let named = |version| format!("talaria-channel-v{version}");
+    assert_eq!(prologue(), named(VERSION));
+    let later = named(VERSION + 1);
     let mut client = snow::Builder::with_resolver(PROTOCOL.parse().unwrap(), Box::new(Reference))
         .remote_public_key(key.public())
         .and_then(|builder| builder.prologue(later.as_bytes()))
@@ -120,6 +122,25 @@ fn another_version_does_not_come_together() {
     client.write_message(&[], &mut hello).unwrap();
     let answered = respond(&key, drawn(3), &hello);
     assert_eq!(answered.err(), Some(ChannelError::Handshake));
+}
+
+/// What a first message says has no forward secrecy, so it says nothing.
+#[test]
+fn a_first_message_that_says_something_is_refused() {
+    let (key, prologue) = (StaticKey::new(drawn(1)), prologue());
+    for (payload, expected) in [(&b""[..], None), (b"x", Some(ChannelError::Handshake))] {
+        let mut client =
+            snow::Builder::with_resolver(PROTOCOL.parse().unwrap(), Box::new(Reference))
+                .remote_public_key(key.public())
+                .and_then(|builder| builder.prologue(prologue.as_bytes()))
+                .map(|builder| builder.fixed_ephemeral_key_for_testing_only(&[2; KEY_BYTES]))
+                .and_then(snow::Builder::build_initiator)
+                .unwrap();
+        let mut hello = [0; HANDSHAKE_BYTES + 1];
+        let length = client.write_message(payload, &mut hello).unwrap();
+        let answered = respond(&key, drawn(3), &hello[..length]);
+        assert_eq!(answered.err(), expected);
+    }
 }
 
 #[test]
@@ -239,6 +260,15 @@ fn a_frame_opens_only_in_its_place() {
     let (_, mut payload) = connected();
     let padded = [&sent[0][..], &[0; 768]].concat();
     assert!(payload.open(&padded).is_err(), "made longer");
+}
+
+#[test]
+fn an_end_that_gave_up_seals_and_opens_nothing() {
+    let (mut client, mut payload) = connected();
+    let frame = client.seal(0, b"prompt").unwrap().remove(0);
+    payload.give_up();
+    assert_eq!(open(&mut payload, &frame), Err(ChannelError::Closed));
+    assert_eq!(payload.seal(0, b"reply"), Err(ChannelError::Closed));
 }
 
 #[test]
