@@ -189,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn sums_and_differences_at_the_edges() {
+        for p in PRIMES {
+            assert_eq!([add(1, p - 1, p), add(0, 0, p)], [0, 0]);
+            assert_eq!([add(p - 1, p - 1, p), add(0, p - 1, p)], [p - 2, p - 1]);
+            assert_eq!([sub(0, p - 1, p), sub(p - 1, p - 1, p)], [1, 0]);
+        }
+    }
+
+    #[test]
     fn crt_at_the_edges() {
         let half = ((Q - 1) / 2) as i64;
         for y in [
