@@ -111,6 +111,10 @@ impl Metrics {
             metrics.register(name, help, ConstGauge::new(value));
         }
         let refused = self.refused.clone();
+        // Shown before the first of each.
+        for cause in ["limits", "handshake", "frame", "busy"] {
+            drop(refused.get_or_create(&[("cause", cause)]));
+        }
         metrics.register("refusals", "Connections that were refused", refused);
         let up = Family::<Host, Gauge>::default();
         let [trips, sent, received] = [(); 3].map(|()| Family::<Host, Counter>::default());
