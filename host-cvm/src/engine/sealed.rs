@@ -170,14 +170,13 @@ impl Desk {
             self.connections.remove(&connection);
             return false;
         };
-        let full = frames.len() == room;
+        if frames.len() == room {
+            // There may be more: whoever takes these says so. Before they are there to be taken, or nobody would.
+            slot.starved.store(true, Ordering::SeqCst);
+        }
         for frame in frames {
             // A receiver that is gone has sent a `Close`.
             let _ = slot.frames.try_send(frame);
-        }
-        if full {
-            // There may be more: whoever takes these says so.
-            slot.starved.store(true, Ordering::SeqCst);
         }
         true
     }

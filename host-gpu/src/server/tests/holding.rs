@@ -138,7 +138,7 @@ impl Raw {
     }
 
     /// Its connection, and not its own end.
-    async fn is_closed(self) {
+    async fn until_closed(self) {
         let closed = timeout(PATIENCE, self.connection).await;
         closed.expect("an end in time").unwrap();
         drop(self.body);
@@ -158,7 +158,7 @@ async fn half_received_messages_are_not_held() {
         for method in ["Project", "Weights"] {
             let mut call = Raw::at(&fixture, method).await;
             call.send(beginning, false);
-            call.is_closed().await;
+            call.until_closed().await;
         }
     }
     // Whoever sends nothing in the middle of nothing stays.
@@ -182,7 +182,7 @@ async fn idle_connections_are_closed_and_quiet_calls_are_not() {
     let mut call = Raw::at(&fixture, "Manifest").await;
     // A message without fields; with it the call ends.
     call.send(&[0; 5], true);
-    call.is_closed().await;
+    call.until_closed().await;
 
     sleep(3 * short()).await;
     let (good, x) = valid(1, 1);
