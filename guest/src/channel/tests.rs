@@ -571,6 +571,19 @@ fn connections_are_bounded() {
     assert_eq!(channel.connections.len(), MAX_CONNECTIONS);
 }
 
+/// Where nobody else is: those without a frame have their own bound.
+#[test]
+fn connections_without_a_frame_are_bounded_by_themselves() {
+    let (mut channel, mut world) = channel();
+    let mut opened = Vec::new();
+    for _ in 0..MAX_HANDSHAKES + 3 {
+        opened.push(Client::connect(&mut channel, &mut world).connection);
+        assert!(channel.connections.len() <= MAX_HANDSHAKES);
+    }
+    let left: Vec<u64> = channel.connections.keys().copied().collect();
+    assert_eq!(left, opened[3..]);
+}
+
 /// A connection that holds a reply and gives it nothing must not live on that.
 #[test]
 fn frames_that_bring_nothing_on_are_told_from_those_that_do() {
