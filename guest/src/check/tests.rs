@@ -1,5 +1,10 @@
 use super::*;
+use crate::{setup::Scheme, testing::TestWorld, world::World};
 use proptest::prelude::*;
+use rand_chacha::{
+    ChaCha20Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use residue::{from_i64, mul};
 use talaria_arithmetic::{P1, P2};
 
@@ -259,4 +264,41 @@ proptest! {
         let expected = if y == honest { None } else { Some(Tampered) };
         prop_assert_eq!(check.check(Rows::Residues(&x), y).err(), expected);
     }
+}
+
+/// One residue, or several, changed by anything: a wrong answer passes with probability 2^-61.8.
+#[test]
+fn a_million_tampered_answers_over_all_projections_are_refused() {
+    let mut world = TestWorld::new();
+    let ready = world.ready(Scheme::DangerousPlaintext);
+    let mut rng = ChaCha20Rng::from_seed([9; 32]);
+    let mut refused = 0;
+    for projection in &ready.projections {
+        let x = match projection.is_embedding {
+            true => FixedRows::one_hot(&[rng.next_u32() % projection.k as u32], projection.k),
+            false => {
+                let x: Vec<f32> = (0..projection.k).map(|_| rng.next_u32() as f32).collect();
+                FixedRows::quantise(&x, projection.k, projection.row_bits).unwrap()
+            }
+        };
+        let masked = ready.masking.mask(projection, &x, &mut world).unwrap();
+        let honest = world.project(masked.rows()).unwrap().remove(0);
+        let check = |y: Vec<u32>| projection.check.check(Rows::Integers(&x), y).is_ok();
+        assert!(check(honest.clone()));
+        let residues = honest.len();
+        for _ in 0..1_000_000 / ready.projections.len() + 1 {
+            let mut y = honest.clone();
+            for _ in 0..=rng.next_u32() % 3 {
+                let at = rng.next_u32() as usize % residues;
+                let p = PRIMES[at / (residues / 2)];
+                y[at] = residue::add(y[at], 1 + rng.next_u32() % (p - 1), p);
+            }
+            // Changes may undo each other.
+            if y != honest {
+                assert!(!check(y));
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 999_000, "{refused}");
 }
