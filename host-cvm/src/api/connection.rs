@@ -189,13 +189,14 @@ async fn read(
         server.metrics.bytes_in.inc_by(frame.len() as u64);
         traffic.frames_in.fetch_add(1, Relaxed);
         traffic.bytes_in.fetch_add(frame.len() as u64, Relaxed);
+        // When it came: the payload may be in the middle of a long step, and refuses what is no frame.
+        proven.notify_one();
         match sender.send(frame.to_vec()).await {
             // Frames that bring nothing on, whatever they are, keep no connection alive.
             Ok(true) => moved.now(),
             Ok(false) => {}
             Err(refused) => return End::Refused(refused),
         }
-        proven.notify_one();
     }
 }
 
