@@ -7,6 +7,7 @@ use talaria_guest::{
     glimpse::GlimpseSlot,
     mask::{MaskedRows, MintedMasks, Shipment},
     models::{Decoder, Input, State},
+    ops::KvMemory,
     projection::Projector,
     setup::{Ingest, Options, Ready, Scheme},
     world::{HostFailure, World},
@@ -95,6 +96,8 @@ impl Native {
             public_seed: [0; 32],
             expected_digest: None,
             max_batch_rows: 512,
+            kv_memory: 1 << 30,
+            prefix_cache: false,
         };
         let manifest = model.manifest_bytes.clone();
         let mut ingest = Ingest::begin(manifest, options, &mut world).expect("manifest");
@@ -116,7 +119,7 @@ impl Native {
 
     /// The state of a session that has nothing behind it.
     pub fn state(&self) -> State {
-        self.decoder.state()
+        self.decoder.state(&KvMemory::default())
     }
 
     /// Logits (logits,vocab) of the last rows of `tokens` at `position`.

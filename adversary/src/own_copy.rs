@@ -11,7 +11,7 @@ use nalgebra::{DMatrix, DMatrixView};
 use talaria_arithmetic::exactness::{delta_bits, row_bits};
 use talaria_guest::fixed_point::{FixedRows, Row};
 use talaria_guest::models::{Decoder, Input, Products, State};
-use talaria_guest::ops::rms_norm;
+use talaria_guest::ops::{KvMemory, rms_norm};
 use talaria_host_gpu::backend::BackendError;
 use talaria_host_gpu::weights::Model;
 use talaria_local::LocalError;
@@ -134,7 +134,7 @@ impl OwnCopy {
     pub fn begin(&self) -> Prefix {
         Prefix {
             len: 0,
-            state: self.decoder.state(),
+            state: self.decoder.state(&KvMemory::default()),
         }
     }
 

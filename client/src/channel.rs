@@ -33,7 +33,8 @@ impl Handshake {
     /// # Errors
     /// It was not made by the payload that was verified.
     pub fn finish(self, answer: &[u8]) -> Result<Connection, ConnectionError> {
-        Ok(Connection::new(self.0.finish(answer)?))
+        let (sealed, context) = self.0.finish(answer)?;
+        Ok(Connection::new(sealed, context))
     }
 }
 

@@ -4,6 +4,7 @@
 //! clear: so it listens on this machine, and refuses what a web page in a browser here could send.
 
 mod api;
+mod caches;
 mod error;
 mod fields;
 mod format;
@@ -31,6 +32,7 @@ pub use request::{Asked, Endpoint};
 pub use upstream::Upstream;
 
 use crate::time::UnixTime;
+use caches::Caches;
 use metrics::Metrics;
 
 /// Longest body of a request, in bytes: the longest request of the channel, as token ids in JSON.
@@ -44,6 +46,7 @@ pub struct Proxy {
     started: UnixTime,
     metrics: Metrics,
     guard: Guard,
+    caches: Caches,
 }
 
 impl Proxy {
@@ -55,6 +58,7 @@ impl Proxy {
             model,
             metrics: Metrics::default(),
             guard,
+            caches: Caches::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use std::time::Instant;
-use talaria_guest::ops::{Heads, KvCache, exp::exp_in_place};
+use talaria_guest::ops::{Heads, KvCache, KvMemory, exp::exp_in_place};
 
 /// Positions that a row attends to.
 const POSITIONS: usize = 512;
@@ -54,7 +54,7 @@ fn main() {
     let first = q.iter_mut().step_by(HEADS.head_dim);
     first.for_each(|q| *q = (HEADS.head_dim as f32).sqrt());
     let mut keys = vec![0.25; POSITIONS * HEADS.kv_size()];
-    let mut cache = KvCache::new(HEADS, None);
+    let mut cache = KvCache::new(HEADS, None, &KvMemory::default());
     for (name, scores) in &classes {
         report("attention", name, measurements, &mut rng, |class| {
             let keys_of_heads = keys.chunks_exact_mut(HEADS.head_dim);

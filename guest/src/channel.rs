@@ -13,19 +13,19 @@ use notary::{Draft, Notary};
 use std::collections::BTreeMap;
 use stream::{Stream, failed};
 use talaria_wire::channel::{
-    HANDSHAKE_BYTES, KEY_BYTES,
+    ANSWER_BYTES, KEY_BYTES,
     message::{Event, Failure, Request, ToPayload},
     noise::{self, StaticKey},
 };
 
 use crate::{
-    engine::{Engine, OpenError, StepError},
+    engine::{Engine, Scope, StepError},
     world::{World, fresh_seed},
 };
 
 /// Most connections of an instance at a time. Messages under way take at most 64 * 4 MiB = 256 MiB of its
 /// 4 GiB (`MAX_MESSAGE_BYTES` each), events that wait at most 64 * `MAX_STREAMS` * `WINDOW` of 1 KiB with all logprobs,
-/// which is as much, beside 1.5 GiB of caches (`engine::CACHE_BUDGET`).
+/// which is as much, beside keys and values (`Options::kv_memory`).
 pub const MAX_CONNECTIONS: usize = 64;
 
 /// Most of these that have had no frame opened yet: answering a first message costs two key agreements and
@@ -102,8 +102,9 @@ impl Channel {
         &mut self,
         handshake: &[u8],
         world: &mut dyn World,
-    ) -> Result<(u64, [u8; HANDSHAKE_BYTES]), Refusal> {
-        let (sealed, answer) = noise::respond(&self.key, fresh_seed(world), handshake)
+    ) -> Result<(u64, [u8; ANSWER_BYTES]), Refusal> {
+        let context = self.engine.context();
+        let (sealed, answer) = noise::respond(&self.key, fresh_seed(world), handshake, context)
             .map_err(|_| Refusal::Handshake)?;
         let unproven = self.connections.iter().filter(|(_, c)| !c.is_proven());
         let unproven: Vec<u64> = unproven.map(|(id, _)| *id).collect();
@@ -148,11 +149,24 @@ impl Channel {
         let end = end.ok_or(Refusal::Unknown)?;
         match message {
             ToPayload::Request(request) => {
+                let scope = match end.take_key(stream) {
+                    Some(key) => Scope::Key(key),
+                    None => Scope::Connection(connection),
+                };
                 let stream_of = end.begin(stream).ok_or(Refusal::Frame)?;
-                if let Some(session) = begin(&mut self.engine, request, stream_of, world) {
+                let asked = Asked {
+                    connection,
+                    scope,
+                    request,
+                };
+                if let Some(session) = begin(&mut self.engine, asked, stream_of, world) {
                     self.routes.insert(session, (connection, stream));
                 }
                 Ok(true)
+            }
+            ToPayload::Key(key) => {
+                end.set_key(stream, key).ok_or(Refusal::Frame)?;
+                Ok(false)
             }
             ToPayload::Credit(events) => end.credit(stream, events).ok_or(Refusal::Frame),
             ToPayload::Cancel => {
@@ -206,6 +220,11 @@ impl Channel {
         }
     }
 
+    /// As the engine's.
+    pub fn pace(&mut self, prompt_rows: u32) {
+        self.engine.pace(prompt_rows);
+    }
+
     /// Whether [`Channel::step`] would bring any session on.
     pub fn is_busy(&self) -> bool {
         self.engine.is_busy()
@@ -242,6 +261,7 @@ impl Channel {
         };
         let sessions: Vec<_> = end.sessions().map(|(session, _)| session).collect();
         sessions.into_iter().for_each(|session| self.end(session));
+        self.engine.forget(connection);
     }
 
     fn end(&mut self, session: u32) {
@@ -258,25 +278,29 @@ fn stream_mut(
     connections.get_mut(&connection)?.stream_mut(stream)
 }
 
+/// A request, who asks, and whose replies it may go on from.
+struct Asked {
+    connection: u64,
+    scope: Scope,
+    request: Request,
+}
+
 /// Begins the session of a stream, or tells the client why there is none.
 fn begin(
     engine: &mut Engine,
-    request: Request,
+    asked: Asked,
     stream: &mut Stream,
     world: &mut dyn World,
 ) -> Option<u32> {
-    let draft = Draft::of(&request);
-    match engine.open(request, world) {
+    let draft = Draft::of(&asked.request);
+    match engine.open_for(asked.connection, Some(asked.scope), asked.request, world) {
         Ok((session, _)) => {
             stream.begin(session, draft);
             Some(session)
         }
         Err(error) => {
             stream.fail(Event::Failed {
-                failure: match error {
-                    OpenError::Memory { .. } => Failure::Busy,
-                    _ => Failure::Refused,
-                },
+                failure: Failure::Refused,
                 message: error.to_string(),
             });
             None

@@ -8,7 +8,7 @@
 
 use crate::{
     channel::{Channel, Refusal},
-    engine::{CACHE_BUDGET, Engine, StepError},
+    engine::{Engine, StepError},
     mask::{self, Batch, MaskedRows, Shipment},
     ops::Heads,
     rehearsal::{Attention, Part, Rehearsal},
@@ -186,6 +186,7 @@ fn become_ready(ready: Ready) -> Result<setup_export::Summary, String> {
         hosts: ready.masking.hosts() as u32,
         masking: ready.masking.name(),
         leaks: ready.masking.leaks(),
+        context: engine.context(),
     };
     let serving = Serving::Host(engine);
     STATE.set(State::Ready { ready, serving });
@@ -206,6 +207,8 @@ impl setup_export::Guest for Payload {
                 .map_err(|_| "a public seed has 32 bytes")?,
             expected_digest,
             max_batch_rows: options.max_batch_rows,
+            kv_memory: options.kv_memory,
+            prefix_cache: options.prefix_cache,
         };
         let ingest = Ingest::begin(manifest, options, &mut Imports).map_err(|e| e.to_string())?;
         STATE.set(State::Ingesting(Box::new(ingest)));
@@ -284,9 +287,9 @@ impl engine_export::Guest for Payload {
     }
 
     fn count() -> engine_export::Counters {
-        let now = |engine: &Engine| (engine.counters(), engine.active(), engine.reserved_bytes());
+        let now = |engine: &Engine| (engine.counters(), engine.active(), engine.kv_bytes());
         let counted = with_any_engine(|engine| Ok(now(engine)));
-        let (counters, active, cache_bytes) = counted.unwrap_or_default();
+        let (counters, active, kv_bytes) = counted.unwrap_or_default();
         engine_export::Counters {
             projections: counters.projections,
             rows: counters.rows,
@@ -295,10 +298,20 @@ impl engine_export::Guest for Payload {
             refused: counters.refused,
             prompt_tokens: counters.prompt_tokens,
             tokens: counters.tokens,
+            prompt_rows: counters.prompt_rows,
+            cached_tokens: counters.cached_tokens,
+            restarts: counters.restarts,
             active: active as u32,
-            cache_bytes,
-            cache_budget: CACHE_BUDGET,
+            kv_bytes,
         }
+    }
+
+    fn pace(prompt_rows: u32) {
+        let _ = with_engine(|engine| {
+            engine.pace(prompt_rows);
+            Ok(())
+        });
+        let _ = with_channel(|channel| channel.pace(prompt_rows));
     }
 
     fn arm_glimpse(elements: u32) {

@@ -17,4 +17,10 @@ pub struct Counters {
     pub prompt_tokens: u64,
     /// Tokens of replies.
     pub tokens: u64,
+    /// Rows of prompts that were computed.
+    pub prompt_rows: u64,
+    /// Tokens of prompts that were not, as they began an earlier one.
+    pub cached_tokens: u64,
+    /// Sessions that gave their keys and values back for others, to be computed again.
+    pub restarts: u64,
 }

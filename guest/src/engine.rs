@@ -1,21 +1,28 @@
 //! Continuous batching: every step is one forward pass over rows of all active sessions.
 //!
 //! A session in decoding has one row in each step; what is left of the row budget goes to prompts, in
-//! chunks, whoever waits longest first. No row's result depends on the others in its pass, so a
-//! session's tokens and logits are the same alone and among many.
+//! chunks ([`plan`]). No row's result depends on the others in its pass, so a session's tokens and logits are the same
+//! alone and among many, and whether or not its positions were computed twice or for an earlier reply ([`prefixes`]).
+//!
+//! Nothing is reserved: keys and values are allocated as positions come, within [`Options::kv_memory`]. A request is
+//! refused only if it could never be served.
+
+mod plan;
+mod prefixes;
 
 use crate::{
     chat_template::ChatTemplate,
     counters::Counters,
     glimpse::GlimpseSlot,
     mask::{ModuleLwe, PublicRowsError},
-    models::{Decoder, Input},
+    models::{Decoder, Input, State},
+    ops::KvMemory,
     projection::{ProjectError, Projection, Projector},
     sampling::Sampler,
-    session::Session,
+    session::{Session, Tokens},
     setup::Ready,
     stop::StopStrings,
-    tokenizer::Tokenizer,
+    tokenizer::{Tokenizer, TokenizerError},
     world::{World, fresh_number},
 };
 use sha2::{Digest, Sha256};
@@ -26,8 +33,9 @@ use talaria_wire::channel::message::{
 use talaria_wire::manifest::Place;
 use zeroize::Zeroizing;
 
-/// Bytes of keys and values of all sessions of an instance; an instance has 4 GiB for everything.
-pub const CACHE_BUDGET: u64 = 3 << 29;
+use plan::Plan;
+use prefixes::Prefixes;
+pub use prefixes::Scope;
 
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +63,14 @@ pub enum OpenError {
         /// max_position_embeddings.
         context: u32,
     },
+    /// Likewise; it was not read to its end.
+    #[error(
+        "the prompt has more than {context} tokens, which is the context of this model, at least one of them for the reply: shorten the prompt"
+    )]
+    LongText {
+        /// max_position_embeddings.
+        context: u32,
+    },
     /// max_new_tokens = 0.
     #[error("max-new-tokens is 0: ask for at least 1")]
     NothingAsked,
@@ -71,16 +87,6 @@ pub enum OpenError {
         "this checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): give the prompt as text"
     )]
     NoTemplate,
-    /// Too many sessions. Says nothing of the others.
-    #[error(
-        "no memory for another session now: its cache may come to {needed} of {most} MB; try again later, or with fewer tokens"
-    )]
-    Memory {
-        /// Megabytes it may need.
-        needed: u64,
-        /// Megabytes of all sessions.
-        most: u64,
-    },
     /// Tokenizer, template, sampling or stop strings.
     #[error("{0}")]
     Invalid(String),
@@ -100,8 +106,15 @@ pub enum StepError {
     Internal(String),
 }
 
-/// Rows of each session in a pass.
-type Plan = BTreeMap<u32, usize>;
+/// The connection of sessions that come by none.
+const NOBODY: u64 = u64::MAX;
+
+/// The last session of each kind for which there were rows, in a pass that had not enough for all.
+#[derive(Default)]
+struct Turns {
+    reply: u32,
+    prompt: u32,
+}
 
 /// Decodes for any number of sessions.
 pub struct Engine {
@@ -111,8 +124,14 @@ pub struct Engine {
     template: Option<ChatTemplate>,
     sessions: BTreeMap<u32, Session>,
     next_id: u32,
-    /// The session at which the row budget of a pass ran out: the next pass begins after it.
-    turn: u32,
+    turns: Turns,
+    /// Of keys and values, all of them.
+    memory: KvMemory,
+    prefixes: Prefixes,
+    /// Most rows of prompts in a pass that has replies.
+    prompt_rows: usize,
+    /// Most tokens of a prompt and its reply.
+    context: u32,
     counters: Counters,
     glimpse: GlimpseSlot,
     tampered: bool,
@@ -130,13 +149,18 @@ impl Engine {
             )),
             false => None,
         };
+        let decoder = Decoder::new(&ready.manifest);
         Ok(Self {
-            decoder: Decoder::new(&ready.manifest),
+            context: context(&ready, &decoder)?,
+            decoder,
             template: ChatTemplate::from_files(files).map_err(|e| e.to_string())?,
             tokenizer,
             sessions: BTreeMap::new(),
             next_id: 0,
-            turn: 0,
+            turns: Turns::default(),
+            memory: KvMemory::default(),
+            prefixes: Prefixes::default(),
+            prompt_rows: usize::MAX,
             counters: Counters::default(),
             glimpse: GlimpseSlot::default(),
             tampered: false,
@@ -144,14 +168,25 @@ impl Engine {
         })
     }
 
-    /// Begins a session; returns its id and the prompt as token ids. Whether a receipt was asked for is the caller's
-    /// matter: an engine has no key.
+    /// Begins a session of nobody in particular; see [`open_for`](Self::open_for).
     pub fn open(
         &mut self,
         request: Request,
         world: &mut dyn World,
     ) -> Result<(u32, Zeroizing<Vec<u32>>), OpenError> {
-        let opened = self.begin(request, world);
+        self.open_for(NOBODY, None, request, world)
+    }
+
+    /// Begins a session of a connection; returns its id and the prompt as token ids. Whether a receipt was asked for is
+    /// the caller's matter: an engine has no key. `scope`: whose replies it may go on from, and who may go on from it.
+    pub fn open_for(
+        &mut self,
+        connection: u64,
+        scope: Option<Scope>,
+        request: Request,
+        world: &mut dyn World,
+    ) -> Result<(u32, Zeroizing<Vec<u32>>), OpenError> {
+        let opened = self.begin(connection, scope, request, world);
         match &opened {
             Ok((_, ids)) => {
                 self.counters.sessions += 1;
@@ -164,6 +199,8 @@ impl Engine {
 
     fn begin(
         &mut self,
+        connection: u64,
+        scope: Option<Scope>,
         request: Request,
         world: &mut dyn World,
     ) -> Result<(u32, Zeroizing<Vec<u32>>), OpenError> {
@@ -180,7 +217,7 @@ impl Engine {
             return Err(OpenError::NoTokenizer);
         }
         let ids = self.encode(request.prompt, request.now)?;
-        let context = self.ready.manifest.decoder.max_position_embeddings;
+        let context = self.context;
         let room = u64::from(context).saturating_sub(ids.len() as u64);
         let remaining = room.min(u64::from(request.max_new_tokens)) as u32;
         if remaining == 0 {
@@ -189,19 +226,18 @@ impl Engine {
                 context,
             });
         }
-        let state_bytes = self.reserve(ids.len() + remaining as usize)?;
         let vocab = self.ready.manifest.decoder.vocab_size;
         let sampler = Sampler::new(request.sampling, fresh_number(world), &ids, vocab)
             .map_err(|e| invalid(&e))?;
         let stops = StopStrings::new(&stop).map_err(|e| invalid(&e))?;
+        let (position, state) = self.begun(scope.as_ref(), &ids);
         let eos = &self.ready.manifest.generation.eos_token_ids;
-        let mut tokens = Zeroizing::new(Vec::with_capacity(ids.len() + remaining as usize));
-        tokens.extend_from_slice(&ids);
         let session = Session {
-            state: self.decoder.state(),
-            position: 0,
-            tokens,
-            state_bytes,
+            state,
+            position,
+            tokens: Tokens::new(&ids),
+            connection,
+            scope,
             sampler,
             text: self.tokenizer.clone().map(|tokenizer| {
                 let stream = tokenizer.stream(true);
@@ -220,8 +256,10 @@ impl Engine {
             usage: Usage {
                 prompt_tokens: ids.len() as u32,
                 completion_tokens: 0,
+                cached_tokens: position as u32,
             },
         };
+        self.counters.cached_tokens += position as u64;
         let id = self.next_id;
         self.next_id += 1;
         self.sessions.insert(id, session);
@@ -233,11 +271,15 @@ impl Engine {
         prompt: Prompt,
         now: Option<DateTime>,
     ) -> Result<Zeroizing<Vec<u32>>, OpenError> {
+        let context = self.context;
         let encode = |text: &str, add_special_tokens| {
             let tokenizer = self.tokenizer.as_ref().ok_or(OpenError::NoTokenizer)?;
-            let ids = tokenizer.encode(text, add_special_tokens);
-            ids.map(Zeroizing::new)
-                .map_err(|e| OpenError::Invalid(e.to_string()))
+            // Others wait meanwhile: no further than it can be of use.
+            let ids = tokenizer.encode_at_most(text, add_special_tokens, context as usize);
+            ids.map(Zeroizing::new).map_err(|error| match error {
+                TokenizerError::TooManyTokens { .. } => OpenError::LongText { context },
+                error => OpenError::Invalid(error.to_string()),
+            })
         };
         let ids = match prompt {
             Prompt::Ids(ids) => Zeroizing::new(ids),
@@ -270,22 +312,24 @@ impl Engine {
         }
     }
 
-    /// Bytes of a state of so many positions, if there is room.
-    fn reserve(&self, positions: usize) -> Result<u64, OpenError> {
-        let needed = self.decoder.state_bytes(positions);
-        if needed > CACHE_BUDGET.saturating_sub(self.reserved_bytes()) {
-            return Err(OpenError::Memory {
-                needed: needed >> 20,
-                most: CACHE_BUDGET >> 20,
-            });
-        }
-        Ok(needed)
+    /// Where a prompt begins that may begin where another reply ended: positions, and their state.
+    fn begun(&mut self, scope: Option<&Scope>, prompt: &[u32]) -> (usize, State) {
+        let serves = |tokens: usize| {
+            let (less, more) = (tokens.min(prompt.len()), tokens.max(prompt.len()));
+            !self.decoder.outgrows(less, more)
+        };
+        let found = scope.and_then(|scope| self.prefixes.find(scope, prompt, serves));
+        found.unwrap_or_else(|| (0, self.decoder.state(&self.memory)))
     }
 
-    /// Bytes that the states of all sessions may come to, of [`CACHE_BUDGET`].
-    pub fn reserved_bytes(&self) -> u64 {
-        let sessions = self.sessions.values();
-        sessions.map(|session| session.state_bytes).sum()
+    /// Most tokens of a prompt and its reply: the model's context, or as many as there is memory for.
+    pub fn context(&self) -> u32 {
+        self.context
+    }
+
+    /// Bytes of keys and values that there are now, those that are kept for later replies included.
+    pub fn kv_bytes(&self) -> u64 {
+        self.memory.used()
     }
 
     /// Sessions now.
@@ -295,7 +339,24 @@ impl Engine {
 
     /// Ends a session early. Unknown ids are none.
     pub fn close(&mut self, session: u32) {
-        self.sessions.remove(&session);
+        if let Some(session) = self.sessions.remove(&session) {
+            self.keep(session);
+        }
+    }
+
+    /// A connection is over: only it could find what was computed for it.
+    pub fn forget(&mut self, connection: u64) {
+        self.prefixes.close(connection);
+    }
+
+    /// What a session that is over leaves to the next turn of its conversation.
+    fn keep(&mut self, session: Session) {
+        if let Some(scope) = session.scope
+            && self.ready.options.prefix_cache
+        {
+            let computed = &session.tokens[..session.position];
+            self.prefixes.keep(scope, computed, session.state);
+        }
     }
 
     /// Passes a session over until it is no longer held. Unknown ids are none.
@@ -303,6 +364,12 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(&session) {
             session.held = held;
         }
+    }
+
+    /// From now on a pass has at most so many rows of prompts beside replies under way, at least one: whoever has a clock
+    /// knows how many make it how much longer.
+    pub fn pace(&mut self, prompt_rows: u32) {
+        self.prompt_rows = prompt_rows as usize;
     }
 
     /// One forward pass. No events: nothing is active, or only prompts were processed
@@ -332,6 +399,7 @@ impl Engine {
             ProjectError::Tampered(_) => {
                 self.tampered = true;
                 self.sessions.clear();
+                self.prefixes.clear();
                 Err(StepError::Integrity)
             }
             ProjectError::NoMasks(error) => {
@@ -429,6 +497,9 @@ impl Engine {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
+            if session.pending().len() > 1 {
+                self.counters.prompt_rows += rows as u64;
+            }
             session.position += rows;
             if !session.pending().is_empty() {
                 continue;
@@ -445,44 +516,17 @@ impl Engine {
             };
             self.counters.tokens += 1;
             events.push((id, token));
+            let outgrown = self
+                .decoder
+                .outgrows(session.position, session.tokens.len());
             if let Some(finished) = finished {
                 events.push((id, finished));
-                self.sessions.remove(&id);
-            } else if self
-                .decoder
-                .outgrows(session.position, session.tokens.len())
-            {
-                session.state = self.decoder.state();
-                session.position = 0;
+                self.close(id);
+            } else if outgrown {
+                self.restart(id);
             }
         }
         events
-    }
-
-    /// Rows of each session in the next pass, at most `max_batch_rows` in all. Sessions that found no
-    /// room come first in the pass after.
-    fn plan(&mut self) -> Plan {
-        let mut budget = self.ready.options.max_batch_rows as usize;
-        let mut plan = BTreeMap::new();
-        let (served, waiting) = (..=self.turn, self.turn + 1..);
-        let in_turn = self
-            .sessions
-            .range(waiting)
-            .chain(self.sessions.range(served));
-        let (decoding, prefilling): (Vec<_>, Vec<_>) = in_turn
-            .filter(|(_, session)| !session.held)
-            .map(|(id, session)| (*id, session.pending().len()))
-            .partition(|(_, pending)| *pending == 1);
-        for (id, pending) in decoding.into_iter().chain(prefilling) {
-            let rows = pending.min(budget);
-            plan.insert(id, rows);
-            budget -= rows;
-            if budget == 0 {
-                self.turn = id;
-                break;
-            }
-        }
-        plan
     }
 
     /// What was done since set-up.
@@ -543,6 +587,33 @@ impl Engine {
         let projections = &self.ready.projections;
         let projection = projections.get(index as usize);
         projection.ok_or_else(|| format!("projection {index}: there are {}", projections.len()))
+    }
+}
+
+/// Most tokens that a session can come to with all memory for itself.
+fn context(ready: &Ready, decoder: &Decoder) -> Result<u32, String> {
+    let (memory, batch) = (
+        ready.options.kv_memory,
+        ready.options.max_batch_rows as usize,
+    );
+    let context = ready.manifest.decoder.max_position_embeddings;
+    let fits = |tokens: u32| decoder.state_bytes(tokens as usize, batch) <= memory;
+    // The most that fits, by halves: what fits only grows less.
+    let (mut most, mut too_many) = (0, context.saturating_add(1));
+    while too_many - most > 1 {
+        let middle = most + (too_many - most) / 2;
+        match fits(middle) {
+            true => most = middle,
+            false => too_many = middle,
+        }
+    }
+    match most {
+        0 | 1 => Err(format!(
+            "{} MB of memory for keys and values (--kv-memory) are not enough for two tokens of this model, {} MB",
+            memory >> 20,
+            (decoder.state_bytes(2, batch) >> 20) + 1
+        )),
+        most => Ok(most),
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod pre_norm;
 
-use crate::ops::KvCache;
+use crate::ops::{KvCache, KvMemory};
 use pre_norm::PreNorm;
 use talaria_wire::manifest::{Manifest, Place, Structure};
 
@@ -36,6 +36,15 @@ impl State {
         self.caches.iter_mut().for_each(KvCache::poison);
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.caches.iter().map(|c| c.bytes() as u64).sum()
+    }
+    pub fn bytes_to_append(&self, rows: usize) -> u64 {
+        self.caches.iter().map(|c| c.bytes_to_append(rows)).sum()
+    }
+    pub fn reaches(&self, positions: usize) -> bool {
+        self.caches.iter().all(|c| c.reaches(positions))
+    }
     /// Forgets what a pass added that did not come to its end; `positions` were behind the session before it.
     pub fn rewind(&mut self, positions: usize) {
         self.caches
@@ -74,14 +83,14 @@ impl Decoder {
     }
 
     /// Of a session that has nothing behind it.
-    pub fn state(&self) -> State {
+    pub fn state(&self, memory: &KvMemory) -> State {
         match self {
-            Self::PreNorm(decoder) => decoder.state(),
+            Self::PreNorm(decoder) => decoder.state(memory),
         }
     }
 
     /// Bytes that a session's state may come to by so many positions.
-    pub fn state_bytes(&self, positions: usize) -> u64 {
+    pub fn state_bytes(&self, positions: usize, _batch: usize) -> u64 {
         match self {
             Self::PreNorm(decoder) => decoder.state_bytes(positions),
         }
@@ -179,7 +188,7 @@ mod tests {
                 ..testing::manifest()
             };
             let decoder = Decoder::new(&manifest);
-            let mut state = decoder.state();
+            let mut state = decoder.state(&KvMemory::default());
             let mut products = Zeros {
                 manifest: &manifest,
                 asked: Vec::new(),

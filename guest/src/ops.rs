@@ -31,7 +31,7 @@ pub mod rope;
 mod self_test;
 pub mod swiglu;
 
-pub use attention::{Heads, KvCache};
+pub use attention::{Heads, KvCache, KvMemory};
 pub use lanes::LANES;
 pub use rms_norm::{rms_norm, rms_norm_heads};
 pub use rope::{Rope, Rotation};

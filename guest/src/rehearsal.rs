@@ -65,6 +65,8 @@ impl Rehearsal {
             public_seed: [0; 32],
             expected_digest: None,
             max_batch_rows: MAX_BATCH_ROWS,
+            kv_memory: 0,
+            prefix_cache: false,
         };
         let rows = rows as usize;
         let chosen = Chosen::new(&options)?;

@@ -1,6 +1,7 @@
 //! One conversation turn: what was asked for, how far it is, what comes out.
 
 use crate::{
+    engine::Scope,
     logprobs::logprobs,
     models::State,
     sampling::{Sampler, SamplingError},
@@ -8,9 +9,43 @@ use crate::{
     tokenizer::{TextStream, Tokenizer},
 };
 use sha2::{Digest, Sha256};
-use std::rc::Rc;
+use std::{ops::Deref, rc::Rc};
 use talaria_wire::channel::message::{Event, FinishReason, Usage};
 use zeroize::Zeroizing;
+
+/// Token ids. It grows without leaving a copy behind, and nothing is booked for tokens that may never come.
+pub struct Tokens(Zeroizing<Vec<u32>>);
+
+/// Tokens for which there is room in the beginning.
+const ROOM: usize = 256;
+
+impl Tokens {
+    /// Of a prompt.
+    pub fn new(prompt: &[u32]) -> Self {
+        let mut tokens = Vec::with_capacity(prompt.len() + ROOM);
+        tokens.extend_from_slice(prompt);
+        Self(Zeroizing::new(tokens))
+    }
+
+    /// One more.
+    pub fn push(&mut self, id: u32) {
+        if self.0.len() == self.0.capacity() {
+            let mut longer = Vec::with_capacity(2 * self.0.len());
+            longer.extend_from_slice(&self.0);
+            // What was is zeroized as it is dropped.
+            self.0 = Zeroizing::new(longer);
+        }
+        self.0.push(id);
+    }
+}
+
+impl Deref for Tokens {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.0
+    }
+}
 
 /// A session between two steps.
 pub struct Session {
@@ -18,10 +53,12 @@ pub struct Session {
     pub state: State,
     /// Positions processed.
     pub position: usize,
-    /// The prompt, then the reply. Never moved: it has room for all of it from the start.
-    pub tokens: Zeroizing<Vec<u32>>,
-    /// Bytes that the state may come to need.
-    pub state_bytes: u64,
+    /// The prompt, then the reply.
+    pub tokens: Tokens,
+    /// Whose it is.
+    pub connection: u64,
+    /// Who may go on from it, if anybody.
+    pub scope: Option<Scope>,
     pub(crate) sampler: Sampler,
     /// None if the model came without a tokenizer.
     pub(crate) text: Option<(Rc<Tokenizer>, TextStream)>,

@@ -37,7 +37,14 @@ pub struct Options {
     pub expected_digest: Option<[u8; 32]>,
     /// Most rows of one forward pass.
     pub max_batch_rows: u32,
+    /// Most bytes of keys and values of all sessions.
+    pub kv_memory: u64,
+    /// Keep what was computed for replies that are over.
+    pub prefix_cache: bool,
 }
+
+/// Most bytes of keys and values that an instance accepts: it has 4 GiB for everything.
+pub const MAX_KV_MEMORY: u64 = 7 << 29;
 
 /// Most rows of a forward pass that an instance accepts.
 pub const MAX_BATCH_ROWS: u32 = 1024;
@@ -284,6 +291,13 @@ impl Options {
             let rows = self.max_batch_rows;
             return Err(SetupError::Option(format!(
                 "max-batch-rows = {rows}, expected 1..={MAX_BATCH_ROWS}"
+            )));
+        }
+        if self.kv_memory > MAX_KV_MEMORY {
+            return Err(SetupError::Option(format!(
+                "kv-memory is {} MB, an instance of the payload has room for {}",
+                self.kv_memory >> 20,
+                MAX_KV_MEMORY >> 20
             )));
         }
         Chosen::new(self).map_err(SetupError::Option)

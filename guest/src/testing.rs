@@ -280,6 +280,8 @@ pub fn options(scheme: Scheme) -> Options {
         public_seed: PUBLIC_SEED,
         expected_digest: None,
         max_batch_rows: 8,
+        kv_memory: 1 << 30,
+        prefix_cache: true,
     }
 }
 

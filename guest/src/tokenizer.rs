@@ -23,9 +23,13 @@ use detokenizer::Detokenizer;
 use normalizer::Normalizer;
 use pre_tokenizer::PreTokenizer;
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use thiserror::Error;
-use tokenizers::{AddedToken, Model, ModelWrapper, PostProcessorWrapper, TokenizerImpl};
+use tokenizers::{
+    AddedToken, Encoding, Model, ModelWrapper, OffsetType, PostProcessorWrapper, PreTokenizer as _,
+    TokenizerImpl,
+};
 
 /// The file of the vocabulary, and of how a text becomes tokens of it.
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -81,6 +85,12 @@ pub enum TokenizerError {
     TextTooLong {
         /// Its bytes.
         found: usize,
+    },
+    /// More than [`Tokenizer::encode_at_most`] was to find.
+    #[error("the text has more than {most} tokens: shorten it")]
+    TooManyTokens {
+        /// Tokens that were to be found.
+        most: usize,
     },
     /// The model of the tokenizer found no tokens for the text.
     #[error("the text cannot be encoded with this checkpoint's tokenizer: {reason}")]
@@ -177,12 +187,28 @@ impl Tokenizer {
     /// # Errors
     /// The text is too long, or not encodable, or a regular expression of the tokenizer takes too many steps for it.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_at_most(text, add_special_tokens, usize::MAX)
+    }
+
+    /// As [`encode`](Self::encode), and gives up once the text has more than `most` tokens: so much of it, and no more,
+    /// is looked up in the vocabulary.
+    ///
+    /// # Errors
+    /// Likewise; too many tokens.
+    pub fn encode_at_most(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, TokenizerError> {
         if text.len() > MAX_TEXT_BYTES {
             return Err(TokenizerError::TextTooLong { found: text.len() });
         }
         normalizer::take_failure();
-        let encoding = self.inner.encode_fast(text, add_special_tokens);
+        let left = Cell::new(Some(most));
+        let encoding = self.encoding(text, add_special_tokens, &left);
         match (encoding, normalizer::take_failure()) {
+            _ if left.get().is_none() => Err(TokenizerError::TooManyTokens { most }),
             (Ok(encoding), None) => {
                 let ids = encoding.get_ids().iter();
                 Ok(ids.map(|id| self.renumbered.outside(*id)).collect())
@@ -192,6 +218,29 @@ impl Tokenizer {
             }),
             (_, Some(reason)) => Err(TokenizerError::Encode { reason }),
         }
+    }
+
+    /// The steps of the crate's `encode_fast`. An error, and none left, once a piece of the text has more tokens than are
+    /// left.
+    fn encoding(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+        left: &Cell<Option<usize>>,
+    ) -> tokenizers::Result<Encoding> {
+        let added = self.inner.get_added_vocabulary();
+        let mut pieces = added.extract_and_normalize(self.inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        let model = self.inner.get_model();
+        pieces.tokenize(|piece| {
+            let tokens = model.tokenize(piece.get())?;
+            left.set(left.get().and_then(|left| left.checked_sub(tokens.len())));
+            left.get().map(|_| tokens).ok_or_else(|| "too many".into())
+        })?;
+        let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+        self.inner.post_process(encoding, None, add_special_tokens)
     }
 
     /// Text of token ids. Ids without a token are skipped, as in Hugging Face's; bytes that are not

@@ -6,6 +6,7 @@ mod settings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -157,13 +158,14 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn start(settings: Settings, attester: Attester) -> anyhow::Result<Server> {
-    let configuration = settings.to_json();
     let limits = settings.limits;
     let config = CvmConfig {
         caller_key: settings.caller.open()?,
         ..settings.config.clone()
     };
-    let payload = spawn_blocking(move || load_payload(&settings)).await??;
+    let settings = Arc::new(settings);
+    let to_load = settings.clone();
+    let payload = spawn_blocking(move || load_payload(&to_load)).await??;
     eprintln!("payload {}", hex::encode(payload.sha256()));
     let mut shown = Shown::default();
     let started = Cvm::start(&payload, config, |progress| shown.show(progress)).await?;
@@ -171,9 +173,11 @@ async fn start(settings: Settings, attester: Attester) -> anyhow::Result<Server>
     let summary = started.summary();
     eprintln!("model {}", hex::encode(summary.model_digest));
     eprintln!("masking {}", summary.masking);
+    eprintln!("context {} tokens", summary.context);
     if !summary.leaks.is_empty() {
         eprintln!("WARNING: {}", summary.leaks);
     }
+    let configuration = settings.to_json(summary.context);
     Ok(Server::new(started, attester, configuration, limits))
 }
 

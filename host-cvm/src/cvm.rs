@@ -14,7 +14,7 @@ use crate::engine::{EngineHandle, Reservation, Session, Snapshot};
 use crate::link::Roster;
 use crate::masks::{PublicMatrices, Source, memory, minter};
 use crate::payload::{Blueprint, Counters, Instance, Occupancy, Payload};
-pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
+pub use config::{CvmConfig, DEFAULT_KV_MEMORY, DEFAULT_PUBLIC_SEED, MAX_KV_MEMORY};
 use crew::Crew;
 pub use error::CvmError;
 use setup::Served;
@@ -48,6 +48,8 @@ pub struct Cvm {
     crew: Crew,
     /// What set-up counted.
     baseline: Counters,
+    /// Bytes of keys and values that there can be.
+    kv_memory: u64,
 }
 
 impl Cvm {
@@ -109,6 +111,7 @@ impl Cvm {
         }
         let baseline = crew.counters();
         Ok(Self {
+            kv_memory: config.kv_memory * config.engines as u64,
             summary,
             crew,
             baseline,
@@ -167,6 +170,16 @@ impl Cvm {
     /// What sessions take now.
     pub fn occupancy(&self) -> Occupancy {
         self.crew.occupancy()
+    }
+
+    /// Bytes of keys and values that there can be, of all instances.
+    pub fn kv_memory(&self) -> u64 {
+        self.kv_memory
+    }
+
+    /// Rows whose masks are minted, for the projection that has the fewest; 0 if the masking mints none.
+    pub fn masks_ready(&self) -> usize {
+        self.crew.pools.fewest()
     }
 
     /// Totals since set-up ended.

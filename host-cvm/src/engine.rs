@@ -1,6 +1,7 @@
 //! The thread of an engine instance: opens and closes sessions between steps, steps while there are
 //! any, hands events out.
 
+mod pace;
 mod sealed;
 mod session;
 
@@ -17,6 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::cvm::CvmError;
 use crate::payload::{Blueprint, Instance, InstanceCounters, Keys};
+use pace::Pace;
+pub(crate) use pace::Progress;
 use sealed::{Desk, SealedCommand};
 pub use sealed::{FrameReceiver, FrameSender, Reservation, SealedConnection};
 use session::OpenSession;
@@ -99,6 +102,7 @@ impl EngineHandle {
                     sessions,
                     inbox,
                     away: None,
+                    pace: Pace::default(),
                 };
                 engine.run();
             }
@@ -201,6 +205,7 @@ struct Engine {
     inbox: mpsc::UnboundedReceiver<Command>,
     /// Since when steps fail because a host is away.
     away: Option<Instant>,
+    pace: Pace,
 }
 
 /// A session of this engine.
@@ -317,11 +322,12 @@ impl Engine {
         }
         let sessions = self.sessions.len();
         let _span = tracing::debug_span!("step", engine = self.index, sessions).entered();
+        let started = Instant::now();
         let stepped = self.instance.step();
         self.counters.count_step(self.instance.computed());
         let progressed = stepped.and_then(|events| {
             // Before the events: whoever saw a reply end reads counters that include all of it.
-            let progressed = self.count()? || !events.is_empty();
+            let progressed = self.keep_pace(started)? || !events.is_empty();
             events
                 .into_iter()
                 .for_each(|(session, event)| self.deliver(session, event));
@@ -343,9 +349,10 @@ impl Engine {
     /// A step of the payload for its clients. What went wrong the payload tells them itself.
     fn step_sealed(&mut self) {
         let _span = tracing::debug_span!("step", engine = self.index).entered();
+        let started = Instant::now();
         let stepped = self.instance.step_channel();
         self.counters.count_step(self.instance.computed());
-        let progressed = stepped.and_then(|()| self.count());
+        let progressed = stepped.and_then(|()| self.keep_pace(started));
         self.desk.move_frames(&mut self.instance);
         match progressed {
             Ok(true) => return self.away = None,
@@ -369,8 +376,20 @@ impl Engine {
         self.desk.drop_all();
     }
 
-    /// Takes the payload's counters; whether it projected anything since.
-    fn count(&mut self) -> Result<bool, CvmError> {
+    /// A step began then and is done: takes the payload's counters, and tells it how many rows of prompts the next may
+    /// have. Whether it brought anything on.
+    fn keep_pace(&mut self, started: Instant) -> Result<bool, CvmError> {
+        let (took, rows) = (started.elapsed(), self.pace.rows());
+        let did = self.count()?;
+        self.pace.observe(took, did);
+        if self.pace.rows() != rows {
+            self.instance.pace(self.pace.rows())?;
+        }
+        Ok(did.any)
+    }
+
+    /// Takes the payload's counters; what they say of the time since.
+    fn count(&mut self) -> Result<Progress, CvmError> {
         Ok(self.counters.set_payload(&self.instance.count()?))
     }
 
@@ -408,7 +427,10 @@ impl Engine {
         let fresh = Instance::new(&self.blueprint, self.counters.clone());
         let fresh = fresh.and_then(|mut fresh| fresh.restore(snapshot).map(|_| fresh));
         match fresh {
-            Ok(fresh) => self.instance = fresh,
+            Ok(fresh) => {
+                self.instance = fresh;
+                self.pace = Pace::default();
+            }
             Err(CvmError::Stopped) => return self.desk.shut(),
             Err(error) => {
                 tracing::error!(engine = self.index, %error, "no fresh instance");

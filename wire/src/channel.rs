@@ -20,6 +20,9 @@ pub const KEY_BYTES: usize = 32;
 /// Bytes of each of the two handshake messages: a public key and the tag of an empty payload.
 pub const HANDSHAKE_BYTES: usize = KEY_BYTES + TAG_BYTES;
 
+/// Bytes of the payload's answer to it.
+pub const ANSWER_BYTES: usize = HANDSHAKE_BYTES + 4;
+
 /// Bytes of a Poly1305 tag.
 pub const TAG_BYTES: usize = 16;
 

@@ -53,6 +53,7 @@ fn answer() -> (Answer, Claims) {
         usage: Usage {
             prompt_tokens: 4,
             completion_tokens: 1,
+            cached_tokens: 0,
         },
         seed: u64::MAX,
         logits_digest: Some([1; 32]),

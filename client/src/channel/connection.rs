@@ -14,6 +14,7 @@ pub struct Connection {
     incoming: Assembler,
     inboxes: BTreeMap<u32, Inbox>,
     next_stream: u32,
+    context: u32,
 }
 
 /// A request of a connection. What comes for one that was dropped is kept until the connection goes: cancel
@@ -84,13 +85,19 @@ pub enum ConnectionError {
 }
 
 impl Connection {
-    pub(super) fn new(sealed: Sealed) -> Self {
+    pub(super) fn new(sealed: Sealed, context: u32) -> Self {
         Self {
             sealed,
             incoming: Assembler::default(),
             inboxes: BTreeMap::new(),
             next_stream: 0,
+            context,
         }
+    }
+
+    /// Most tokens of a prompt and its reply.
+    pub fn context(&self) -> u32 {
+        self.context
     }
 
     /// The first thing to send: that the handshake is complete.
@@ -100,6 +107,16 @@ impl Connection {
 
     /// Seals a request; frames to send.
     pub fn request(&mut self, request: Request) -> Result<(Stream, Vec<Vec<u8>>), ConnectionError> {
+        self.request_under(None, request)
+    }
+
+    /// The same for a reply that may go on from what was computed for others under the same key, which is a secret of
+    /// whom the prompts belong to; none: from others of this connection that had none.
+    pub fn request_under(
+        &mut self,
+        key: Option<[u8; 32]>,
+        request: Request,
+    ) -> Result<(Stream, Vec<Vec<u8>>), ConnectionError> {
         let under_way = self.inboxes.values().filter(|inbox| !inbox.ended).count();
         let id = self.next_stream;
         let next = id.checked_add(1).ok_or(ConnectionError::TooManyStreams)?;
@@ -107,7 +124,16 @@ impl Connection {
             return Err(ConnectionError::TooManyStreams);
         }
         request.check()?;
-        let frames = self.say(id, &ToPayload::Request(request))?;
+        // Together, or not at all: a request that is too long is found out before anything is sealed.
+        let request = ToPayload::Request(request).to_bytes();
+        if request.len() > MAX_MESSAGE_BYTES {
+            return Err(ConnectionError::TooLong);
+        }
+        let mut frames = match key {
+            Some(key) => self.say(id, &ToPayload::Key(key))?,
+            None => Vec::new(),
+        };
+        frames.extend(self.sealed.seal(id, &request)?);
         self.next_stream = next;
         self.inboxes.insert(id, Inbox::default());
         Ok((Stream { id, over: false }, frames))

@@ -195,6 +195,7 @@ fn expect_reply(events: &[Event], ids: &[u32], max_new_tokens: u32) {
     let expected = Usage {
         prompt_tokens: ids.len() as u32,
         completion_tokens: max_new_tokens,
+        cached_tokens: 0,
     };
     let Some(Event::Finished { reason, usage, .. }) = events.last() else {
         panic!("{events:?}");
@@ -260,7 +261,7 @@ fn a_key_that_was_not_verified_gets_nothing() {
     }
     let own = StaticKey::new([9; 32].into());
     let (_, for_him) = Handshake::begin(&verified(own.public())).unwrap();
-    let (_, answer) = respond(&own, [8; 32].into(), &for_him).unwrap();
+    let (_, answer) = respond(&own, [8; 32].into(), &for_him, 64).unwrap();
     let mut impostor = Impostor(Some(answer.to_vec()), vec![]);
     let verified = verified(other.borrow().channel.public_key());
     let refused = Channel::connect(&verified, &mut impostor).err();
@@ -446,7 +447,7 @@ fn what_crosses_is_of_few_lengths_and_holds_nothing_that_was_said() {
 fn with_payload() -> (Connection, Sealed) {
     let key = StaticKey::new([1; 32].into());
     let (handshake, hello) = Handshake::begin(&verified(key.public())).unwrap();
-    let (payload, answer) = respond(&key, [2; 32].into(), &hello).unwrap();
+    let (payload, answer) = respond(&key, [2; 32].into(), &hello, 64).unwrap();
     (handshake.finish(&answer).unwrap(), payload)
 }
 

@@ -1,5 +1,6 @@
 //! The routes of the OpenAI API.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use talaria_wire::channel::message::Prompt;
 
 use super::error::ApiError;
 use super::format::Head;
@@ -51,7 +53,8 @@ async fn answer(
         let body = body.map_err(|_| ApiError::too_large(MAX_BODY_BYTES))?;
         Asked::parse(endpoint, &body)?
     };
-    let session = proxy.upstream.session().await?;
+    let key = asked.cache_key.as_deref().map(|key| proxy.caches.key(key));
+    let session = proxy.upstream.session_for(affinity(&asked)).await?;
     let head = Head::new(&asked, proxy, &session)?;
     let mut replies = Vec::with_capacity(asked.requests.len());
     for request in asked.requests {
@@ -60,7 +63,7 @@ async fn answer(
             tokens: Vec::new(),
             evidence: session.evidence().clone(),
         });
-        let reply = session.request(request).await?;
+        let reply = session.request_under(key, request).await?;
         replies.push(Begun { reply, kept });
     }
     let mut replies = Replies::new(replies, proxy.clone(), came);
@@ -75,6 +78,38 @@ async fn answer(
     Ok(json_response(&reply))
 }
 
+/// The same for all turns of a conversation, and of all that is asked under one key: what was computed for a reply is kept
+/// where it was computed.
+fn affinity(asked: &Asked) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Some(key) = &asked.cache_key {
+        key.hash(&mut hasher);
+        return hasher.finish();
+    }
+    match asked.requests.first().map(|request| &request.prompt) {
+        Some(Prompt::Chat(messages)) => {
+            // Up to what the user said first: no later turn changes that.
+            let begins = messages.iter().position(|message| message.role == "user");
+            for message in &messages[..begins.map_or(messages.len(), |user| user + 1)] {
+                (&message.role, &message.content).hash(&mut hasher);
+            }
+        }
+        Some(Prompt::Text(text)) => text
+            .bytes()
+            .take(BEGINNING)
+            .for_each(|b| b.hash(&mut hasher)),
+        Some(Prompt::Ids(ids)) => ids
+            .iter()
+            .take(BEGINNING)
+            .for_each(|id| id.hash(&mut hasher)),
+        None => {}
+    }
+    hasher.finish()
+}
+
+/// Bytes or tokens of a prompt that say whether it goes on from another.
+const BEGINNING: usize = 64;
+
 fn json_response(value: &Value) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
     (StatusCode::OK, json, value.to_string()).into_response()
@@ -82,7 +117,7 @@ fn json_response(value: &Value) -> Response {
 
 /// `GET /v1/models`.
 pub(super) async fn models(State(proxy): State<Arc<Proxy>>) -> Response {
-    json_response(&json!({ "object": "list", "data": [listed(&proxy)] }))
+    json_response(&json!({ "object": "list", "data": [listed(&proxy).await] }))
 }
 
 /// `GET /v1/models/{id}`.
@@ -91,7 +126,7 @@ pub(super) async fn model(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     if id == proxy.model {
-        return Ok(json_response(&listed(&proxy)));
+        return Ok(json_response(&listed(&proxy).await));
     }
     let message = format!(
         "the model {id:?} does not exist: there is {:?}",
@@ -101,11 +136,14 @@ pub(super) async fn model(
     Err(error.code("model_not_found"))
 }
 
-fn listed(proxy: &Proxy) -> Value {
+/// `max_model_len` as vLLM names it; null while the service cannot be reached.
+async fn listed(proxy: &Proxy) -> Value {
+    let session = proxy.upstream.session().await.ok();
     json!({
         "id": proxy.model,
         "object": "model",
         "created": proxy.started.0,
         "owned_by": "talaria",
+        "max_model_len": session.map(|session| session.context()),
     })
 }

@@ -165,10 +165,13 @@ impl Head {
         let completion: u64 = completion
             .map(|usage| u64::from(usage.completion_tokens))
             .sum();
+        let prompts = usages.iter().step_by(self.choices_of_prompt);
+        let cached: u64 = prompts.map(|usage| u64::from(usage.cached_tokens)).sum();
         json!({
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
+            "prompt_tokens_details": { "cached_tokens": cached },
         })
     }
 

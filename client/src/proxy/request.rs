@@ -33,6 +33,8 @@ pub struct Asked {
     pub include_usage: bool,
     /// Receipt and evidence are wanted.
     pub receipt: bool,
+    /// `prompt_cache_key`: who goes on from whose replies.
+    pub cache_key: Option<String>,
     /// `n`.
     pub choices_of_prompt: usize,
     /// One for each choice: those of the first prompt, then those of the next.
@@ -70,6 +72,7 @@ impl Asked {
         let include_usage = include_usage(stream, &mut fields)?;
         let common = Common::parse(endpoint, &mut fields)?;
         let model = fields.text("model")?;
+        let cache_key = fields.text("prompt_cache_key")?;
         fields.finish()?;
         Ok(Self {
             endpoint,
@@ -77,6 +80,7 @@ impl Asked {
             stream,
             include_usage,
             receipt: common.receipt,
+            cache_key,
             choices_of_prompt: n,
             requests: common.requests(prompts, n),
         })

@@ -45,11 +45,17 @@ impl Upstream {
         }
     }
 
-    /// The connection whose turn it is; a broken one is replaced by one that was verified anew. One attempt at a time
-    /// for each: who waits for it shares its outcome, so that many callers do not wait for one attempt each.
+    /// The connection whose turn it is.
     pub async fn session(&self) -> Result<Session, RemoteError> {
+        self.session_for(self.turn.fetch_add(1, Ordering::Relaxed) as u64)
+            .await
+    }
+
+    /// The same connection for the same number; a broken one is replaced by one that was verified anew. One attempt at a time
+    /// for each: who waits for it shares its outcome, so that many callers do not wait for one attempt each.
+    pub async fn session_for(&self, affinity: u64) -> Result<Session, RemoteError> {
         let asked = Instant::now();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let turn = (affinity % self.connections.len() as u64) as usize;
         let mut current = self.connections[turn].lock().await;
         if let Some(session) = current.session.as_ref().filter(|session| session.is_on()) {
             return Ok(session.clone());

@@ -82,6 +82,15 @@ impl Session {
 
     /// Sends a request. Waits while those before it are being written.
     pub async fn request(&self, request: Request) -> Result<Reply, RemoteError> {
+        self.request_under(None, request).await
+    }
+
+    /// The same under a key ([`Connection::request_under`]).
+    pub async fn request_under(
+        &self,
+        key: Option<[u8; 32]>,
+        request: Request,
+    ) -> Result<Reply, RemoteError> {
         loop {
             // Registered before looking, so that no leaving frame is missed.
             let room = self.shared.room.notified();
@@ -96,7 +105,7 @@ impl Session {
             room.await;
         }
         let mut state = self.shared.lock();
-        let (stream, frames) = state.connection.request(request)?;
+        let (stream, frames) = state.connection.request_under(key, request)?;
         let arrived = Arc::new(Notify::new());
         state.readers.insert(stream.id(), arrived.clone());
         state.send(frames);
@@ -107,6 +116,11 @@ impl Session {
     /// What the other end was verified to be.
     pub fn verified(&self) -> &Verified {
         &self.verified
+    }
+
+    /// Most tokens of a prompt and its reply.
+    pub fn context(&self) -> u32 {
+        self.shared.lock().connection.context()
     }
 
     /// What showed it.

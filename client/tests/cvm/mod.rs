@@ -192,7 +192,7 @@ impl Connection {
             .ok()?;
         let hello = self.binary().await?;
         let key = StaticKey::new(self.script.secret.into());
-        let Ok((mut sealed, answer)) = respond(&key, [2; 32].into(), &hello) else {
+        let Ok((mut sealed, answer)) = respond(&key, [2; 32].into(), &hello, 40_960) else {
             // As a man in the middle would: with whatever he can make.
             let noise = Message::Binary(vec![7; 48].into());
             self.socket.send(noise).await.ok()?;
@@ -278,7 +278,7 @@ impl Connection {
                 self.streams.remove(&stream);
                 self.seen.cancelled.fetch_add(1, Ordering::SeqCst);
             }
-            ToPayload::Ready => {}
+            ToPayload::Ready | ToPayload::Key(_) => {}
         }
         Some(())
     }
@@ -328,6 +328,7 @@ fn reply(request: &Request, claims: &Claims) -> Vec<Event> {
     let usage = Usage {
         prompt_tokens: said.split(' ').count() as u32,
         completion_tokens: texts.len() as u32,
+        cached_tokens: 0,
     };
     let seed = request.sampling.seed.unwrap_or(77);
     let mut digest = Reply::default();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use talaria_wire::channel::noise::{Drawn, Initiating, StaticKey, respond};
 use talaria_wire::channel::{
-    Assembler, ChannelError, Fragment, HANDSHAKE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES,
-    MAX_STREAMS, Sealed,
+    ANSWER_BYTES, Assembler, ChannelError, Fragment, HANDSHAKE_BYTES, MAX_CONTENT_BYTES,
+    MAX_MESSAGE_BYTES, MAX_STREAMS, Sealed,
 };
 use zeroize::Zeroizing;
 
@@ -25,8 +25,8 @@ fn begin() -> (Initiating, [u8; HANDSHAKE_BYTES]) {
 }
 
 /// The payload's answer to it.
-fn respond_to(message: &[u8]) -> Result<(Sealed, [u8; HANDSHAKE_BYTES]), ChannelError> {
-    respond(&key(), Drawn::new([3; 32]), message)
+fn respond_to(message: &[u8]) -> Result<(Sealed, [u8; ANSWER_BYTES]), ChannelError> {
+    respond(&key(), Drawn::new([3; 32]), message, 4096)
 }
 
 /// Client's end and payload's end, always the same.
@@ -34,7 +34,7 @@ fn ends() -> (Sealed, Sealed) {
     let (client, message) = begin();
     let (payload, answer) = respond_to(&message).expect("the client's message");
     (
-        client.finish(&answer).expect("the payload's answer"),
+        client.finish(&answer).expect("the payload's answer").0,
         payload,
     )
 }

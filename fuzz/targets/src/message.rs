@@ -104,6 +104,7 @@ pub fn to_payload_seeds() -> Vec<Seed> {
         seed("chat", ToPayload::Request(full_request())),
         seed("credit", ToPayload::Credit(64)),
         seed("cancel", ToPayload::Cancel),
+        seed("key", ToPayload::Key([7; 32])),
         seed("ready", ToPayload::Ready),
     ]
 }
@@ -144,6 +145,7 @@ pub fn finished() -> Event {
         usage: Usage {
             prompt_tokens: 4,
             completion_tokens: 1,
+            cached_tokens: 0,
         },
         seed: 9,
         logits_digest: Some([6; 32]),

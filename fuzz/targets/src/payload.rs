@@ -64,7 +64,7 @@ fn connect(channel: &mut Channel, world: &mut TestWorld) -> (u64, Sealed) {
     let (connection, answer) = channel.open(&hello, world).expect("the client's message");
     (
         connection,
-        client.finish(&answer).expect("the payload's answer"),
+        client.finish(&answer).expect("the payload's answer").0,
     )
 }
 
@@ -77,6 +77,7 @@ pub fn seeds() -> Vec<Seed> {
         asked(2, Prompt::Text("a b.".into())),
         on(1, ToPayload::Credit(1)),
         on(2, ToPayload::Cancel),
+        on(3, ToPayload::Key([7; 32])),
         on(3, ToPayload::Request(full_request())),
     ];
     let mut of_everything = full_request();

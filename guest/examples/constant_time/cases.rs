@@ -18,7 +18,7 @@ use talaria_guest::{
     mask::{Batch, Masked, Shipment},
     models::{Decoder, Input},
     ops::{
-        Heads, KvCache, Rope, add, add_bias, exp::exp_in_place, rms_norm, rms_norm_heads, swiglu,
+        Heads, KvCache, KvMemory, Rope, add, add_bias, exp::exp_in_place, rms_norm, rms_norm_heads, swiglu,
     },
     projection::Projector,
     setup::{Ready, Scheme},
@@ -274,7 +274,7 @@ fn structural(cases: &mut Cases) {
             head_dim: 24,
         };
         cases.case(name, || {
-            let mut cache = KvCache::new(heads, window);
+            let mut cache = KvCache::new(heads, window, &KvMemory::default());
             let mut out = Vec::new();
             for (seed, rows) in [(10, 1), (20, 19), (30, 1)] {
                 let first = cache.len();
@@ -415,7 +415,7 @@ fn call(
 /// A prompt of three tokens and two more, one by one, up to logits.
 fn forward(cases: &mut Cases, ready: &Ready, world: &mut Hidden, name: &str) {
     let decoder = Decoder::new(&ready.manifest);
-    let mut state = decoder.state();
+    let mut state = decoder.state(&KvMemory::default());
     let mut projector = Projector {
         ready,
         world,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
+use zeroize::Zeroizing;
+
 use talaria_wire::channel::{Assembler, ChannelError, MAX_STREAMS, Sealed, message::ToPayload};
 
 use super::stream::Stream;
@@ -19,6 +21,8 @@ pub(super) struct Connection {
     /// The rest of a message that went into several frames.
     frames: VecDeque<Vec<u8>>,
     proven: bool,
+    /// What a stream that was not begun may go on from.
+    key: Option<(u32, Zeroizing<[u8; 32]>)>,
 }
 
 impl Connection {
@@ -31,6 +35,7 @@ impl Connection {
             turn: 0,
             frames: VecDeque::new(),
             proven: false,
+            key: None,
         }
     }
 
@@ -57,6 +62,21 @@ impl Connection {
         }
         self.highest = Some(stream);
         Some(self.streams.entry(stream).or_default())
+    }
+
+    /// The next request, if it is on this stream, is under this key. `None`: the number was used.
+    pub(super) fn set_key(&mut self, stream: u32, key: [u8; 32]) -> Option<()> {
+        if self.highest >= Some(stream) {
+            return None;
+        }
+        self.key = Some((stream, Zeroizing::new(key)));
+        Some(())
+    }
+
+    /// The key of a stream that begins.
+    pub(super) fn take_key(&mut self, stream: u32) -> Option<Zeroizing<[u8; 32]>> {
+        let (of, key) = self.key.take()?;
+        (of == stream).then_some(key)
     }
 
     /// More events of a stream may be sent; whether there is such a stream still. `None`: the client gave nothing, or

@@ -62,7 +62,7 @@ impl Client {
         let (connection, answer) = channel.open(&hello, world).unwrap();
         Self {
             connection,
-            sealed: client.finish(&answer).unwrap(),
+            sealed: client.finish(&answer).unwrap().0,
             incoming: Assembler::default(),
         }
     }
@@ -144,6 +144,7 @@ fn expect_reply(events: &[Event], ids: &[u32], max_new_tokens: u32) {
         usage: Usage {
             prompt_tokens: ids.len() as u32,
             completion_tokens: tokens.len() as u32,
+            cached_tokens: 0,
         },
         seed: SEED,
         logits_digest,
@@ -387,24 +388,52 @@ fn clients_are_told_whose_fault_it_was() {
     }
 }
 
-/// Not refused: there may be room later.
+/// What the model's context would allow is no more than a request may come to: nothing is booked for it.
 #[test]
-fn a_request_that_finds_no_room_is_told_that_it_is_busy() {
+fn only_what_could_never_be_answered_is_refused() {
     let mut world = world();
     world.manifest.decoder.max_position_embeddings = 1 << 24;
     let mut channel = Channel::new(engine(&mut world), PAYLOAD, &mut world);
     let mut client = Client::connect(&mut channel, &mut world);
     client.ask(&mut channel, &mut world, 0, &[1], 1 << 24);
     client.ask(&mut channel, &mut world, 1, &[], 1);
-    let heard = client.hear(&mut channel).into_iter();
-    let failures: HashMap<_, _> = heard
-        .map(|(stream, event)| match event {
-            Event::Failed { failure, .. } => (stream, failure),
-            _ => panic!("{event:?}"),
-        })
-        .collect();
-    let expected = [(0, Failure::Busy), (1, Failure::Refused)];
-    assert_eq!(failures, HashMap::from(expected));
+    let heard = client.hear(&mut channel);
+    let [(1, Event::Failed { failure, .. })] = &heard[..] else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(*failure, Failure::Refused);
+}
+
+/// Until a key is named, or after another request took it, a stream goes on from its own connection only.
+#[test]
+fn a_stream_goes_on_from_what_was_computed_under_its_key() {
+    let mut world = world();
+    let mut channel = Channel::new(engine(&mut world), PAYLOAD, &mut world);
+    let prompt: Vec<u32> = (0..20).collect();
+    let mut cached = |keys: &[(u32, u8)]| {
+        let mut client = Client::connect(&mut channel, &mut world);
+        for (stream, key) in keys {
+            let key = ToPayload::Key([*key; 32]);
+            client.say(&mut channel, &mut world, *stream, &key).unwrap();
+        }
+        client.ask(&mut channel, &mut world, 4, &prompt, 1);
+        while channel.is_busy() {
+            channel.step(&mut world).unwrap();
+        }
+        let heard = client.hear(&mut channel);
+        channel.close(client.connection);
+        match heard.last() {
+            Some((4, Event::Finished { usage, .. })) => usage.cached_tokens,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(cached(&[(4, 1)]), 0);
+    assert_eq!(cached(&[(4, 1)]), 19);
+    assert_eq!(cached(&[]), 0);
+    assert_eq!(cached(&[(4, 2)]), 0);
+    // Of a stream that was not the next to begin.
+    assert_eq!(cached(&[(5, 1)]), 0);
+    assert_eq!(cached(&[(4, 2), (4, 1)]), 19);
 }
 
 #[test]
@@ -566,7 +595,7 @@ fn connections_are_bounded() {
     // No handshake of another version took a place from anybody.
     channel.close(proven[0].connection);
     channel.open(&first, &mut world).unwrap();
-    let broken = [9; HANDSHAKE_BYTES];
+    let broken = [9; talaria_wire::channel::HANDSHAKE_BYTES];
     assert_eq!(channel.open(&broken, &mut world), Err(Refusal::Handshake));
     assert_eq!(channel.connections.len(), MAX_CONNECTIONS);
 }
@@ -720,7 +749,7 @@ fn keys_are_drawn_and_not_chosen_by_anyone() {
     let (_, answer) = channel_a.open(&hello, &mut world).unwrap();
     let (replayed, other) = channel_a.open(&hello, &mut world).unwrap();
     assert_ne!(answer, other);
-    let mut sealed = client.finish(&answer).unwrap();
+    let (mut sealed, _) = client.finish(&answer).unwrap();
     let message = ToPayload::Request(request(&[1], 1)).to_bytes();
     let frame = sealed.seal(0, &message).unwrap().remove(0);
     let refused = channel_a.deliver(replayed, &frame, &mut world);

@@ -1,3 +1,5 @@
+mod memory;
+
 use super::*;
 use crate::{
     setup::Scheme,
@@ -175,6 +177,7 @@ fn stop_tokens_end_a_reply_unless_ignored() {
         usage: Usage {
             prompt_tokens: 3,
             completion_tokens: tokens.len() as u32,
+            cached_tokens: 0,
         },
         seed: SEED,
         logits_digest: None,
@@ -259,7 +262,7 @@ fn logits_after(ids: &[u32]) -> Vec<f32> {
     let mut world = TestWorld::new();
     let ready = world.ready(Scheme::DangerousPlaintext);
     let decoder = Decoder::new(&ready.manifest);
-    let mut state = decoder.state();
+    let mut state = decoder.state(&KvMemory::default());
     let input = Input {
         tokens: ids,
         position: 0,
@@ -511,32 +514,6 @@ fn bad_requests_say_what_to_do() {
     assert!(engine.is_idle());
 }
 
-#[test]
-fn a_session_whose_cache_does_not_fit_is_refused() {
-    let mut world = TestWorld::new();
-    world.manifest.decoder.max_position_embeddings = 1 << 24;
-    let mut engine = engine(&mut world, Scheme::DangerousPlaintext, 8);
-    // Caches grow by 16 positions.
-    let most = 16 * (CACHE_BUDGET / engine.decoder.state_bytes(16)) as u32;
-    let mut open = |engine: &mut Engine, positions: u32| {
-        let opened = engine.open(request(&[1], positions - 1), &mut world);
-        match opened {
-            Ok((id, _)) => Some(id),
-            Err(OpenError::Memory { .. }) => None,
-            Err(error) => panic!("{error}"),
-        }
-    };
-    assert_eq!(open(&mut engine, most + 1), None);
-    let first = open(&mut engine, most / 2).unwrap();
-    // What the first may come to is not free.
-    assert_eq!(open(&mut engine, most / 2 + 1), None);
-    let second = open(&mut engine, most / 2).unwrap();
-    assert_eq!(open(&mut engine, 2), None);
-    engine.close(first);
-    engine.close(second);
-    assert!(open(&mut engine, most).is_some());
-}
-
 /// A tokenizer whose post-processor begins every text with `<|system|>` (38), as those of Llama do with a token of theirs.
 fn with_first_token() -> TestWorld {
     let mut world = TestWorld::with_text();
@@ -749,20 +726,22 @@ fn a_row_that_is_not_finite_ends_its_own_session_only() {
     }
 }
 
-/// Whoever asks learns nothing of how much others have.
+/// Whoever asks learns nothing of how much others have: he waits, or is refused for what he asks alone.
 #[test]
 fn a_refusal_for_want_of_room_is_the_same_however_much_others_hold() {
-    let refusal = |others: u64| {
+    let refusal = |others: usize| {
         let mut world = TestWorld::new();
         let mut engine = engine(&mut world, Scheme::Shares, 4);
-        engine.open(request(&[1], 3), &mut world).unwrap();
-        engine.sessions.get_mut(&0).unwrap().state_bytes = others;
+        for _ in 0..others {
+            engine.open(request(&[1; 60], 3), &mut world).unwrap();
+            engine.step(&mut world).unwrap();
+        }
         engine
-            .open(request(&[1], 3), &mut world)
+            .open(request(&[1; 64], 3), &mut world)
             .unwrap_err()
             .to_string()
     };
-    assert_eq!(refusal(CACHE_BUDGET), refusal(CACHE_BUDGET - 1));
+    assert_eq!(refusal(0), refusal(5));
 }
 
 #[test]

@@ -25,9 +25,9 @@ impl PreNorm {
         }
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self, memory: &crate::ops::KvMemory) -> State {
         let heads = Heads::from(&self.dimensions);
-        let cache = |layer: &LayerExtras| KvCache::new(heads, layer.sliding_window);
+        let cache = |layer: &LayerExtras| KvCache::new(heads, layer.sliding_window, memory);
         State {
             caches: self.layers.iter().map(cache).collect(),
         }

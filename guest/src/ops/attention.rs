@@ -7,7 +7,7 @@
 
 mod cache;
 
-pub use cache::{Heads, KvCache};
+pub use cache::{Heads, KvCache, KvMemory};
 
 use std::ops::Range;
 

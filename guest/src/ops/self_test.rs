@@ -103,7 +103,7 @@ fn attention(numbers: &mut Numbers) -> Vec<f32> {
             num_key_value_heads,
             head_dim,
         };
-        let mut cache = KvCache::new(heads, window);
+        let mut cache = KvCache::new(heads, window, &Default::default());
         for rows in [1, 50, 16, 1] {
             let first = cache.len();
             let kv = rows * heads.kv_size();

@@ -30,7 +30,7 @@ impl Attention {
             ));
         }
         let (context, rows) = (context as usize, rows as usize);
-        let mut cache = KvCache::new(heads, None);
+        let mut cache = KvCache::new(heads, None, &Default::default());
         let kv = numbers(context * heads.kv_size());
         cache.append(&kv, &kv);
         Ok(Self {

@@ -35,6 +35,8 @@ impl Metrics {
     /// All of it as it is now, in the text format of OpenMetrics.
     pub(super) fn text(&self, cvm: &Cvm, connected: usize) -> String {
         let (hosts, occupancy, quarantined) = (cvm.hosts(), cvm.occupancy(), cvm.is_quarantined());
+        let masks = cvm.masks_ready();
+        let kv_memory = cvm.kv_memory();
         let cvm = cvm.counters();
         let mut metrics = Registry::with_prefix("talaria_cvm");
         for (name, help, total) in [
@@ -67,6 +69,16 @@ impl Metrics {
                 cvm.refused,
             ),
             ("prompt_tokens", "Tokens of prompts", cvm.prompt_tokens),
+            (
+                "cached_tokens",
+                "Tokens of prompts that were not computed, as they began an earlier one",
+                cvm.cached_tokens,
+            ),
+            (
+                "restarts",
+                "Replies that gave their keys and values back for others, to be computed again",
+                cvm.restarts,
+            ),
             ("tokens", "Tokens of replies", cvm.tokens),
             ("steps", "Batched forward passes", cvm.steps),
             (
@@ -98,14 +110,19 @@ impl Metrics {
                 occupancy.sessions as i64,
             ),
             (
-                "kv_cache_reserved_bytes",
-                "Keys and values that replies under way may come to",
-                occupancy.cache_bytes as i64,
+                "masks_ready",
+                "Rows whose masks are minted, for the projection that has the fewest",
+                masks as i64,
+            ),
+            (
+                "kv_cache_bytes",
+                "Keys and values, those that are kept of replies that are over included",
+                occupancy.kv_bytes as i64,
             ),
             (
                 "kv_cache_budget_bytes",
                 "Keys and values that there can be",
-                occupancy.cache_budget as i64,
+                kv_memory as i64,
             ),
         ] {
             metrics.register(name, help, ConstGauge::new(value));

@@ -12,7 +12,7 @@ use talaria_transport::link::{LinkKey, read_or_make};
 
 use crate::cvm::{CvmConfig, CvmError};
 use crate::link::HostAddress;
-use crate::masks::Masking;
+use crate::masks::{Masking, free_bytes};
 
 /// A scheme, or the one that hides everything from as many GPU hosts as there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,9 +150,17 @@ pub struct SchemeArgs {
 /// Payload instances that serve.
 #[derive(Clone, Debug, Default, Args)]
 pub struct EngineArgs {
-    /// Payload instances that serve, one thread each [default: 1].
+    /// Payload instances that serve, one thread each [default: one for every two cores, for every four where masks are
+    /// minted, and for no more than there is memory].
     #[arg(long, value_name = "N", value_parser = count(1..=256))]
     pub engines: Option<usize>,
+    /// Most memory for keys and values of an instance, in GB, at most 3.75 [default: 2.15].
+    #[arg(long, value_name = "GB", value_parser = number(POSITIVE))]
+    pub kv_memory: Option<f32>,
+    /// Whether what was computed for a reply is kept for the next turn of its conversation, in the same memory: on or
+    /// off [default: on].
+    #[arg(long, value_name = "WHETHER", value_parser = on_or_off())]
+    pub prefix_cache: Option<bool>,
     /// Most rows of one projection call; longer prompts go in chunks [default: 256].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_batch_rows: Option<u32>,
@@ -191,20 +199,49 @@ impl EngineArgs {
     pub fn or(self, other: Self) -> Self {
         Self {
             engines: self.engines.or(other.engines),
+            kv_memory: self.kv_memory.or(other.kv_memory),
+            prefix_cache: self.prefix_cache.or(other.prefix_cache),
             max_batch_rows: self.max_batch_rows.or(other.max_batch_rows),
         }
     }
 }
 
+fn on_or_off() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["on", "off"]).map(|value| value == "on")
+}
+
+/// Most instances that serve where nobody says how many.
+const MOST_ENGINES: usize = 16;
+
+/// Memory of an instance beside keys and values: check vectors and a program, as a rule.
+const ENGINE_MEMORY: u64 = 256 << 20;
+
+/// Instances for a machine of so many cores and so much free memory.
+fn engines_for(masking: Masking, cores: usize, free: Option<u64>, kv_memory: u64) -> usize {
+    let by_cores = match masking.is_minted() {
+        true => cores / 4,
+        false => cores / 2,
+    };
+    let by_memory = free.map_or(usize::MAX, |free| {
+        usize::try_from(free / (kv_memory + ENGINE_MEMORY)).unwrap_or(usize::MAX)
+    });
+    by_cores.min(by_memory).clamp(1, MOST_ENGINES)
+}
+
 /// How a CVM is to run, with defaults for what flags do not say.
 pub fn configured(masking: Masking, settings: &SchemeArgs, engines: &EngineArgs) -> CvmConfig {
     let defaults = CvmConfig::default();
-    let engines_count = engines.engines.unwrap_or(defaults.engines);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let kv_memory = engines.kv_memory.map(|gb| (f64::from(gb) * 1e9) as u64);
+    let kv_memory = kv_memory.unwrap_or(defaults.kv_memory);
+    let possible = || engines_for(masking, cores, free_bytes(), kv_memory);
+    let engines_count = engines.engines.unwrap_or_else(possible);
     let spare = cores.saturating_sub(engines_count).max(1);
     CvmConfig {
         masking,
         engines: engines_count,
+        kv_memory,
+        prefix_cache: engines.prefix_cache.unwrap_or(defaults.prefix_cache),
         max_batch_rows: engines.max_batch_rows.unwrap_or(defaults.max_batch_rows),
         parameters: settings.mask_parameters.unwrap_or(defaults.parameters),
         public_seed: settings.public_seed.unwrap_or(defaults.public_seed),
@@ -213,5 +250,21 @@ pub fn configured(masking: Masking, settings: &SchemeArgs, engines: &EngineArgs)
         remo_rank: settings.remo_rank.unwrap_or(defaults.remo_rank),
         dangerous_plain_links: settings.dangerous_plain_links,
         ..defaults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_engines_as_cores_and_memory_allow() {
+        let engines = |masking, cores, free| engines_for(masking, cores, free, 2 << 30);
+        assert_eq!(engines(Masking::Shares, 1, None), 1);
+        assert_eq!(engines(Masking::Shares, 8, None), 4);
+        assert_eq!(engines(Masking::ModuleLwe, 8, None), 2);
+        assert_eq!(engines(Masking::Shares, 8, Some(5 << 30)), 2);
+        assert_eq!(engines(Masking::Shares, 8, Some(1 << 30)), 1);
+        assert_eq!(engines(Masking::Shares, 1000, None), MOST_ENGINES);
     }
 }

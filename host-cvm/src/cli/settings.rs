@@ -35,6 +35,8 @@ struct File {
     dangerous_plain_links: bool,
     engines: Option<usize>,
     max_batch_rows: Option<u32>,
+    kv_memory_gb: Option<f32>,
+    prefix_cache: Option<bool>,
     payload: Option<PathBuf>,
     listen: Option<SocketAddr>,
     metrics_listen: Option<SocketAddr>,
@@ -72,6 +74,7 @@ pub struct Settings {
     /// As given.
     minting: Option<usize>,
     mask_memory_gb: Option<f32>,
+    engines: Option<usize>,
 }
 
 /// What `host_configuration_digest` speaks of: all that shapes how requests are served, nothing of where files lie,
@@ -86,9 +89,12 @@ struct Configuration {
     remo_rank: f32,
     dangerous_plain_links: bool,
     expect_digest: Option<String>,
-    engines: usize,
+    engines: Option<usize>,
     minting: Option<usize>,
     max_batch_rows: u32,
+    kv_memory: u64,
+    prefix_cache: bool,
+    max_model_len: u32,
     mask_memory_gb: Option<f32>,
     project_timeout_seconds: u64,
     host_patience_seconds: u64,
@@ -119,6 +125,8 @@ impl Settings {
         let engines = args.engines.clone().or(EngineArgs {
             engines: file.engines,
             max_batch_rows: file.max_batch_rows,
+            kv_memory: file.kv_memory_gb,
+            prefix_cache: file.prefix_cache,
         });
         let evidence = file.evidence.map(|name| name.parse()).transpose();
         let evidence = evidence.map_err(|error: String| anyhow::anyhow!(error))?;
@@ -163,11 +171,12 @@ impl Settings {
             limits: file.limits,
             minting: masking.settings.minting,
             mask_memory_gb: masking.settings.mask_memory,
+            engines: engines.engines,
         })
     }
 
-    /// What `host_configuration_digest` is the SHA-256 of.
-    pub fn to_json(&self) -> Vec<u8> {
+    /// What `host_configuration_digest` is the SHA-256 of. `context`: of the model, as far as there is memory for it.
+    pub fn to_json(&self, context: u32) -> Vec<u8> {
         let config = &self.config;
         let gpu = |(index, url): (usize, &String)| {
             let host = HostAddress::parse(index, url).expect("validated");
@@ -185,9 +194,12 @@ impl Settings {
             remo_rank: config.remo_rank,
             dangerous_plain_links: config.dangerous_plain_links,
             expect_digest: config.expected_digest.map(hex::encode),
-            engines: config.engines,
+            engines: self.engines,
             minting: self.minting,
             max_batch_rows: config.max_batch_rows,
+            kv_memory: config.kv_memory,
+            prefix_cache: config.prefix_cache,
+            max_model_len: context,
             mask_memory_gb: self.mask_memory_gb,
             project_timeout_seconds: config.deadlines.project.as_secs(),
             host_patience_seconds: config.deadlines.patience.as_secs(),

@@ -14,6 +14,12 @@ use crate::payload::MAX_MEMORY_BYTES;
 /// Seed of module-lwe's public polynomials where nobody chooses one, on a user's own machine: it stands for itself.
 pub const DEFAULT_PUBLIC_SEED: &[u8; 32] = b"talaria module-lwe: public A, v1";
 
+/// Bytes of keys and values of an instance where nobody says how many. Only what is used is taken of the machine.
+pub const DEFAULT_KV_MEMORY: u64 = 2 << 30;
+
+/// Most bytes of keys and values of an instance: it has 4 GiB for everything.
+pub const MAX_KV_MEMORY: u64 = 7 << 29;
+
 /// How a CVM is to run.
 #[derive(Clone, Debug)]
 pub struct CvmConfig {
@@ -31,6 +37,10 @@ pub struct CvmConfig {
     pub caller_key: Option<Arc<LinkKey>>,
     /// Payload instances that serve sessions, one thread each.
     pub engines: usize,
+    /// Most bytes of keys and values of an instance that serves, those that are kept of replies that are over included.
+    pub kv_memory: u64,
+    /// Keep what was computed for replies that are over, for the next turn of the same conversation.
+    pub prefix_cache: bool,
     /// Payload instances that mint masks ahead, one thread each; used by module-lwe only.
     pub minting: usize,
     /// Parameter set of module-lwe; ignored elsewhere.
@@ -59,6 +69,8 @@ impl Default for CvmConfig {
             dangerous_plain_links: false,
             caller_key: None,
             engines: 1,
+            kv_memory: DEFAULT_KV_MEMORY,
+            prefix_cache: true,
             minting: 1,
             parameters: Parameters::default_set(),
             public_seed: *DEFAULT_PUBLIC_SEED,
@@ -88,6 +100,14 @@ impl CvmConfig {
         check(self.engines > 0, || "at least one engine is needed".into())?;
         check(self.max_batch_rows > 0, || {
             "a batch needs at least one row".into()
+        })?;
+        check(self.kv_memory <= MAX_KV_MEMORY, || {
+            format!(
+                "{:.2} GB of keys and values are more than a payload instance has room for: at most {:.2} GB \
+                 (--kv-memory); take more instances (--engines)",
+                self.kv_memory as f64 / 1e9,
+                MAX_KV_MEMORY as f64 / 1e9
+            )
         })?;
         check(self.memory_limit <= MAX_MEMORY_BYTES, || {
             format!(
@@ -199,6 +219,7 @@ mod tests {
         twins.validate().unwrap();
         assert!(bad(|c| c.engines = 0).contains("engine"));
         assert!(bad(|c| c.max_batch_rows = 0).contains("row"));
+        assert!(bad(|c| c.kv_memory = MAX_KV_MEMORY + 1).contains("at most 3.76 GB"));
         assert!(bad(|c| c.memory_limit = (4 << 30) + 1).contains("4096 MiB"));
     }
 }

@@ -81,8 +81,7 @@ impl Crew {
             .map(|engine| engine.counters().occupancy());
         engines.fold(Occupancy::default(), |all, one| Occupancy {
             sessions: all.sessions + one.sessions,
-            cache_bytes: all.cache_bytes + one.cache_bytes,
-            cache_budget: all.cache_budget + one.cache_budget,
+            kv_bytes: all.kv_bytes + one.kv_bytes,
         })
     }
 

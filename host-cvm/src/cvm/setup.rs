@@ -58,6 +58,8 @@ pub struct Summary {
     pub masking: String,
     /// What masking and links do not hide, for people; empty if nothing but lengths and timing.
     pub leaks: String,
+    /// Most tokens of a prompt and its reply: the model's context, or as many as there is memory for.
+    pub context: u32,
     /// SHA-256 of the payload's `.wasm`.
     pub payload_sha256: [u8; 32],
     /// How weights are stored.
@@ -195,6 +197,8 @@ fn options(config: &CvmConfig) -> setup::Options {
         public_seed: config.public_seed.to_vec(),
         expected_digest: config.expected_digest.map(Into::into),
         max_batch_rows: config.max_batch_rows,
+        kv_memory: config.kv_memory,
+        prefix_cache: config.prefix_cache,
     }
 }
 
@@ -210,6 +214,7 @@ fn summary(
         hosts: found.hosts,
         masking: found.masking,
         leaks: found.leaks,
+        context: found.context,
         payload_sha256: payload.sha256(),
         weights: manifest.weights,
         model_type: manifest.decoder.model_type,

@@ -240,6 +240,12 @@ impl Pools {
         }
     }
 
+    /// Masks that are ready for the projection that has the fewest.
+    pub(crate) fn fewest(&self) -> usize {
+        let state = self.state();
+        state.pools.iter().map(Pool::left).min().unwrap_or_default()
+    }
+
     /// Whether nothing is to be minted any more.
     pub(crate) fn is_over(&self) -> bool {
         self.state().ended.is_some()
@@ -353,12 +359,15 @@ mod tests {
         pools.deliver(1, batch(1, 0));
         pools.deliver(0, batch(0, 0));
         pools.wait_until_full().unwrap();
-        let half = parameters().degree as u32 / 2;
+        let degree = parameters().degree;
+        assert_eq!(pools.fewest(), degree);
+        let half = degree as u32 / 2;
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pools.order());
             pools.draw(1, half - 1, PATIENCE).unwrap();
             std::thread::sleep(Duration::from_millis(30));
             assert!(!waiting.is_finished());
+            assert_eq!(pools.fewest(), degree - (half as usize - 1));
             pools.draw(1, 1, PATIENCE).unwrap();
             assert_eq!(waiting.join().unwrap(), Some(1));
         });

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::bindings::exports::talaria::payload::engine;
+use crate::engine::Progress;
 
 /// Totals over all instances since set-up ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,12 @@ pub struct Counters {
     pub prompt_tokens: u64,
     /// Tokens of replies.
     pub tokens: u64,
+    /// Rows of prompts that were computed.
+    pub prompt_rows: u64,
+    /// Tokens of prompts that were not, as they began an earlier one.
+    pub cached_tokens: u64,
+    /// Sessions that gave their keys and values back for others, to be computed again.
+    pub restarts: u64,
     /// Sent to the first two GPU hosts, and received; calls that they were asked.
     pub hosts: [Traffic; MOST_HOSTS],
     /// Bytes sent to GPU hosts as gRPC messages, framing of gRPC included, of HTTP/2 and below not.
@@ -64,10 +71,8 @@ pub struct Traffic {
 pub struct Occupancy {
     /// Sessions.
     pub sessions: u64,
-    /// Bytes of keys and values that they may come to.
-    pub cache_bytes: u64,
-    /// Bytes that all sessions together may come to.
-    pub cache_budget: u64,
+    /// Bytes of keys and values, those that are kept of replies that are over included.
+    pub kv_bytes: u64,
 }
 
 /// Counters of one instance, written by its thread.
@@ -100,7 +105,7 @@ struct PayloadCounts {
 }
 
 /// Totals of [`engine::Counters`].
-const TOTALS: usize = 7;
+const TOTALS: usize = 10;
 
 impl InstanceCounters {
     /// A request to a host.
@@ -137,13 +142,12 @@ impl InstanceCounters {
         self.guest_ns.fetch_add(nanos(guest), Relaxed);
     }
 
-    /// Takes the payload's own figures. Whether it projected anything since.
-    pub(crate) fn set_payload(&self, counted: &engine::Counters) -> bool {
+    /// Takes the payload's own figures; what they say of the time since.
+    pub(crate) fn set_payload(&self, counted: &engine::Counters) -> Progress {
         let mut payload = self.payload();
         payload.occupancy = Occupancy {
             sessions: counted.active.into(),
-            cache_bytes: counted.cache_bytes,
-            cache_budget: counted.cache_budget,
+            kv_bytes: counted.kv_bytes,
         };
         let current = [
             counted.projections,
@@ -153,9 +157,17 @@ impl InstanceCounters {
             counted.refused,
             counted.prompt_tokens,
             counted.tokens,
+            counted.prompt_rows,
+            counted.cached_tokens,
+            counted.restarts,
         ];
         let before = std::mem::replace(&mut payload.current, current);
-        before[..3] != current[..3]
+        let since = |index: usize| current[index].saturating_sub(before[index]);
+        Progress {
+            any: before[..3] != current[..3],
+            tokens: since(6),
+            prompt_rows: since(7),
+        }
     }
 
     /// What sessions take now.
@@ -167,7 +179,7 @@ impl InstanceCounters {
     pub(crate) fn retire(&self) {
         let mut payload = self.payload();
         payload.occupancy.sessions = 0;
-        payload.occupancy.cache_bytes = 0;
+        payload.occupancy.kv_bytes = 0;
         let ended = std::mem::take(&mut payload.current);
         for (retired, count) in payload.retired.iter_mut().zip(ended) {
             *retired += count;
@@ -184,6 +196,9 @@ impl InstanceCounters {
             refused,
             prompt_tokens,
             tokens,
+            prompt_rows,
+            cached_tokens,
+            restarts,
         ] = std::array::from_fn(|i| payload.retired[i] + payload.current[i]);
         let hosts = self.hosts.each_ref().map(|host| Traffic {
             trips: host.trips.load(Relaxed),
@@ -198,6 +213,9 @@ impl InstanceCounters {
             refused,
             prompt_tokens,
             tokens,
+            prompt_rows,
+            cached_tokens,
+            restarts,
             hosts,
             bytes_up: hosts.iter().map(|host| host.bytes_up).sum(),
             bytes_down: hosts.iter().map(|host| host.bytes_down).sum(),
@@ -229,6 +247,9 @@ impl Counters {
             refused: f(self.refused, other.refused),
             prompt_tokens: f(self.prompt_tokens, other.prompt_tokens),
             tokens: f(self.tokens, other.tokens),
+            prompt_rows: f(self.prompt_rows, other.prompt_rows),
+            cached_tokens: f(self.cached_tokens, other.cached_tokens),
+            restarts: f(self.restarts, other.restarts),
             hosts: std::array::from_fn(|i| Traffic {
                 trips: f(self.hosts[i].trips, other.hosts[i].trips),
                 bytes_up: f(self.hosts[i].bytes_up, other.hosts[i].bytes_up),

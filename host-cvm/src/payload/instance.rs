@@ -159,6 +159,14 @@ impl Instance {
         })
     }
 
+    /// Steps have at most so many rows of prompts beside replies under way.
+    pub(crate) fn pace(&mut self, prompt_rows: u32) -> Result<(), CvmError> {
+        self.call("engine.pace", 1, |exports, store| {
+            let engine = exports.talaria_payload_engine();
+            engine.call_pace(store, prompt_rows)
+        })
+    }
+
     pub(crate) fn begin_rehearsal(
         &mut self,
         masking: setup::Masking,

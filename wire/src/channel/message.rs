@@ -33,6 +33,10 @@ pub enum ToPayload {
     Credit(u32),
     /// The client wants no more of this stream.
     Cancel,
+    /// Comes before the request of its stream: the reply may go on from what was computed for replies under the same key,
+    /// on this connection or another. Without it only this connection's replies are gone on from. Whoever knows the key
+    /// can tell by times whether a prompt was asked under it: it is a secret of whom the prompts belong to.
+    Key([u8; 32]),
     /// Says nothing but that the client completed the handshake, so that its connection is not taken for one of those
     /// that never do. Of no stream: its number is 0.
     Ready,

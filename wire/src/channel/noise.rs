@@ -4,11 +4,12 @@
 //! <- s            the payload's static key, known from evidence
 //! ...
 //! -> e, es        48 bytes
-//! <- e, ee        48 bytes
+//! <- e, ee        52 bytes, of which 4 are the payload's context
 //! ```
 //!
-//! Both payloads are empty: what a client says in its first message has no forward secrecy and can be replayed
-//! (section 7.7, sender 2), so it says nothing. The prologue names the version of all that follows.
+//! What a client says in its first message has no forward secrecy and can be replayed (section 7.7, sender 2), so it says
+//! nothing. The payload's answer says how many tokens a request and its reply can have (big-endian), and nothing else. The
+//! prologue names the version of all that follows.
 //!
 //! Key agreement and cipher are implemented here and not by snow, so that keys are zeroized when dropped, and
 //! so that a public key of low order is refused. The hash is snow's.
@@ -23,7 +24,7 @@ use snow::{Builder, HandshakeState, TransportState};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::message::VERSION;
-use super::{ChannelError, HANDSHAKE_BYTES, KEY_BYTES, Sealed, TAG_BYTES};
+use super::{ANSWER_BYTES, ChannelError, HANDSHAKE_BYTES, KEY_BYTES, Sealed, TAG_BYTES};
 
 /// Name of the protocol (section 8).
 pub const PROTOCOL: &str = "Noise_NK_25519_ChaChaPoly_SHA256";
@@ -80,46 +81,61 @@ impl Initiating {
             .remote_public_key(responder)
             .and_then(Builder::build_initiator)
             .map_err(failed)?;
-        let message = write(&mut state)?;
+        let message = write(&mut state, &[])?;
         Ok((Self(state), message))
     }
 
-    /// Takes the answer: only the holder of the secret can have made it.
-    pub fn finish(self, answer: &[u8]) -> Result<Sealed, ChannelError> {
-        self.into_transport(answer).map(Sealed::new)
+    /// Takes the answer: only the holder of the secret can have made it. What is sealed from now on, and the most tokens
+    /// of a request and its reply.
+    pub fn finish(mut self, answer: &[u8]) -> Result<(Sealed, u32), ChannelError> {
+        let context = read::<ANSWER_BYTES, 4>(&mut self.0, answer)?;
+        let transport = self.0.into_transport_mode().map_err(failed)?;
+        Ok((Sealed::new(transport), u32::from_be_bytes(context)))
     }
 
-    /// The same, for another protocol.
+    /// The same for another protocol, in which the answer says nothing.
     pub fn into_transport(mut self, answer: &[u8]) -> Result<TransportState, ChannelError> {
-        read(&mut self.0, answer)?;
+        read::<HANDSHAKE_BYTES, 0>(&mut self.0, answer)?;
         self.0.into_transport_mode().map_err(failed)
     }
 }
 
-/// Answers a first message.
+/// Answers a first message; `context`: the most tokens of a request and its reply.
 pub fn respond(
     key: &StaticKey,
     ephemeral: Drawn,
     message: &[u8],
-) -> Result<(Sealed, [u8; HANDSHAKE_BYTES]), ChannelError> {
-    let (transport, answer) = respond_with(prologue().as_bytes(), key, ephemeral, message)?;
+    context: u32,
+) -> Result<(Sealed, [u8; ANSWER_BYTES]), ChannelError> {
+    let (prologue, context) = (prologue(), context.to_be_bytes());
+    let (transport, answer) = answer(prologue.as_bytes(), key, ephemeral, message, &context)?;
     Ok((Sealed::new(transport), answer))
 }
 
-/// The same for another protocol over the same handshake.
+/// The same for another protocol over the same handshake, in which the answer says nothing.
 pub fn respond_with(
     prologue: &[u8],
     key: &StaticKey,
     ephemeral: Drawn,
     message: &[u8],
 ) -> Result<(TransportState, [u8; HANDSHAKE_BYTES]), ChannelError> {
+    answer(prologue, key, ephemeral, message, &[])
+}
+
+fn answer<const BYTES: usize>(
+    prologue: &[u8],
+    key: &StaticKey,
+    ephemeral: Drawn,
+    message: &[u8],
+    said: &[u8],
+) -> Result<(TransportState, [u8; BYTES]), ChannelError> {
     let builder = builder(prologue, ephemeral)?;
     let mut state = builder
         .local_private_key(&*key.secret)
         .and_then(Builder::build_responder)
         .map_err(failed)?;
-    read(&mut state, message)?;
-    let answer = write(&mut state)?;
+    read::<HANDSHAKE_BYTES, 0>(&mut state, message)?;
+    let answer = write(&mut state, said)?;
     let transport = state.into_transport_mode().map_err(failed)?;
     Ok((transport, answer))
 }
@@ -130,20 +146,31 @@ fn builder<'a>(prologue: &'a [u8], ephemeral: Drawn) -> Result<Builder<'a>, Chan
     builder.prologue(prologue).map_err(failed)
 }
 
-fn write(state: &mut HandshakeState) -> Result<[u8; HANDSHAKE_BYTES], ChannelError> {
-    let mut message = [0; HANDSHAKE_BYTES];
-    match state.write_message(&[], &mut message) {
-        Ok(HANDSHAKE_BYTES) => Ok(message),
+fn write<const BYTES: usize>(
+    state: &mut HandshakeState,
+    said: &[u8],
+) -> Result<[u8; BYTES], ChannelError> {
+    let mut message = [0; BYTES];
+    match state.write_message(said, &mut message) {
+        Ok(written) if written == BYTES => Ok(message),
         _ => Err(ChannelError::Handshake),
     }
 }
 
-fn read(state: &mut HandshakeState, message: &[u8]) -> Result<(), ChannelError> {
-    if message.len() != HANDSHAKE_BYTES {
+/// What a message of `BYTES` bytes says in `SAID` of them.
+fn read<const BYTES: usize, const SAID: usize>(
+    state: &mut HandshakeState,
+    message: &[u8],
+) -> Result<[u8; SAID], ChannelError> {
+    if message.len() != BYTES {
         return Err(ChannelError::Handshake);
     }
-    let read = state.read_message(message, &mut [0; TAG_BYTES]);
-    read.map(|_| ()).map_err(failed)
+    // Ciphertext is opened in place, tag and all.
+    let mut opened = [0; ANSWER_BYTES];
+    match state.read_message(message, &mut opened) {
+        Ok(said) if said == SAID => Ok(core::array::from_fn(|i| opened[i])),
+        _ => Err(ChannelError::Handshake),
+    }
 }
 
 /// Whatever it was, the other end learns one thing: no.

@@ -19,8 +19,10 @@ fn drawn(byte: u8) -> Zeroizing<[u8; KEY_BYTES]> {
 fn connected() -> (Sealed, Sealed) {
     let key = StaticKey::new(drawn(1));
     let (client, hello) = Initiating::begin(key.public(), drawn(2)).unwrap();
-    let (payload, answer) = respond(&key, drawn(3), &hello).unwrap();
-    (client.finish(&answer).unwrap(), payload)
+    let (payload, answer) = respond(&key, drawn(3), &hello, 40_960).unwrap();
+    let (client, context) = client.finish(&answer).unwrap();
+    assert_eq!(context, 40_960);
+    (client, payload)
 }
 
 fn open(end: &mut Sealed, frame: &[u8]) -> Result<Vec<u8>, ChannelError> {
@@ -85,9 +87,11 @@ fn connected_to_reference() -> (Sealed, snow::TransportState) {
         .and_then(snow::Builder::build_responder)
         .unwrap();
     payload.read_message(&hello, &mut [0; 64]).unwrap();
-    let mut answer = [0; HANDSHAKE_BYTES];
-    assert_eq!(payload.write_message(&[], &mut answer), Ok(HANDSHAKE_BYTES));
-    let client = client.finish(&answer).unwrap();
+    let mut answer = [0; ANSWER_BYTES];
+    let said = payload.write_message(&[0, 1, 0, 2], &mut answer);
+    assert_eq!(said, Ok(ANSWER_BYTES));
+    let (client, context) = client.finish(&answer).unwrap();
+    assert_eq!(context, 0x1_0002);
     (client, payload.into_transport_mode().unwrap())
 }
 
@@ -120,7 +124,7 @@ fn another_version_does_not_come_together() {
         .unwrap();
     let mut hello = [0; HANDSHAKE_BYTES];
     client.write_message(&[], &mut hello).unwrap();
-    let answered = respond(&key, drawn(3), &hello);
+    let answered = respond(&key, drawn(3), &hello, 1);
     assert_eq!(answered.err(), Some(ChannelError::Handshake));
 }
 
@@ -138,7 +142,7 @@ fn a_first_message_that_says_something_is_refused() {
                 .unwrap();
         let mut hello = [0; HANDSHAKE_BYTES + 1];
         let length = client.write_message(payload, &mut hello).unwrap();
-        let answered = respond(&key, drawn(3), &hello[..length]);
+        let answered = respond(&key, drawn(3), &hello[..length], 1);
         assert_eq!(answered.err(), expected);
     }
 }
@@ -149,12 +153,12 @@ fn only_the_holder_of_the_key_can_answer() {
     let other = StaticKey::new(drawn(4));
     let (client, hello) = Initiating::begin(key.public(), drawn(2)).unwrap();
     assert_eq!(
-        respond(&other, drawn(3), &hello).err(),
+        respond(&other, drawn(3), &hello, 1).err(),
         Some(ChannelError::Handshake)
     );
     // Whoever answers a first message that was meant for himself.
     let (_, mine) = Initiating::begin(other.public(), drawn(2)).unwrap();
-    let (_, answer) = respond(&other, drawn(3), &mine).unwrap();
+    let (_, answer) = respond(&other, drawn(3), &mine, 1).unwrap();
     assert_eq!(client.finish(&answer).err(), Some(ChannelError::Handshake));
 }
 
@@ -162,19 +166,22 @@ fn only_the_holder_of_the_key_can_answer() {
 fn every_flipped_bit_of_a_handshake_is_refused() {
     let key = StaticKey::new(drawn(1));
     let (_, hello) = Initiating::begin(key.public(), drawn(2)).unwrap();
-    let (_, answer) = respond(&key, drawn(3), &hello).unwrap();
+    let (_, answer) = respond(&key, drawn(3), &hello, 1).unwrap();
     for bit in 0..8 * HANDSHAKE_BYTES {
         let (mut hello, mut answer) = (hello, answer);
         hello[bit / 8] ^= 1 << (bit % 8);
         answer[bit / 8] ^= 1 << (bit % 8);
-        assert!(respond(&key, drawn(3), &hello).is_err(), "bit {bit}");
+        assert!(respond(&key, drawn(3), &hello, 1).is_err(), "bit {bit}");
         let (client, _) = Initiating::begin(key.public(), drawn(2)).unwrap();
         assert!(client.finish(&answer).is_err(), "bit {bit}");
     }
     for length in (0..HANDSHAKE_BYTES).chain([49, 65_535, 65_536]) {
         let mut longer = hello.to_vec();
         longer.resize(length, 0);
-        assert!(respond(&key, drawn(3), &longer).is_err(), "{length} bytes");
+        assert!(
+            respond(&key, drawn(3), &longer, 1).is_err(),
+            "{length} bytes"
+        );
     }
 }
 
@@ -444,12 +451,18 @@ fn messages_decode_to_what_was_encoded() {
     }
     let alone = request(Prompt::Ids(vec![5]));
     assert!(Request::from_bytes(&alone.to_bytes()) == Ok(alone));
-    for message in [ToPayload::Credit(9), ToPayload::Cancel, ToPayload::Ready] {
+    for message in [
+        ToPayload::Credit(9),
+        ToPayload::Cancel,
+        ToPayload::Key([3; 32]),
+        ToPayload::Ready,
+    ] {
         assert!(ToPayload::from_bytes(&message.to_bytes()) == Ok(message));
     }
     let usage = Usage {
         prompt_tokens: 1,
         completion_tokens: 2,
+        cached_tokens: 0,
     };
     let token_logprob = TokenLogprob {
         id: 70_000,
@@ -561,7 +574,7 @@ proptest! {
     #[test]
     fn fuzz_handshake(bytes in prop::array::uniform32(any::<u8>()), tag in prop::array::uniform16(any::<u8>())) {
         let message = [&bytes[..], &tag].concat();
-        prop_assert!(respond(&StaticKey::new(drawn(1)), drawn(2), &message).is_err());
+        prop_assert!(respond(&StaticKey::new(drawn(1)), drawn(2), &message, 1).is_err());
         let key = StaticKey::new(drawn(1));
         let (client, _) = Initiating::begin(key.public(), drawn(2)).unwrap();
         prop_assert!(client.finish(&message).is_err());

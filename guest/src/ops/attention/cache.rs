@@ -68,11 +68,20 @@ pub struct KvCache {
     blocks: VecDeque<Block>,
     /// Positions appended, dropped ones included.
     len: usize,
+    memory: KvMemory,
+}
+
+#[derive(Clone, Default)]
+pub struct KvMemory(std::rc::Rc<std::cell::Cell<u64>>);
+impl KvMemory {
+    pub fn used(&self) -> u64 {
+        self.0.get()
+    }
 }
 
 impl KvCache {
     /// An empty cache. `window` as in the manifest: at least 1 if there is one.
-    pub fn new(heads: Heads, window: Option<u32>) -> Self {
+    pub fn new(heads: Heads, window: Option<u32>, memory: &KvMemory) -> Self {
         assert!(window != Some(0), "a window of 0 sees nothing");
         let window = window.map(|w| w as usize);
         Self {
@@ -81,7 +90,20 @@ impl KvCache {
             dropped: 0,
             blocks: VecDeque::new(),
             len: 0,
+            memory: memory.clone(),
         }
+    }
+
+    pub fn bytes_to_append(&self, rows: usize) -> u64 {
+        let blocks = (self.len + rows).div_ceil(LANES) - self.len.div_ceil(LANES);
+        (blocks * Self::bytes_for(self.heads, 1)) as u64
+    }
+
+    pub fn reaches(&self, positions: usize) -> bool {
+        let Some(window) = self.window else {
+            return true;
+        };
+        (positions + 1).saturating_sub(window) >= self.dropped * LANES
     }
 
     /// Positions appended so far; the next row's position.
@@ -117,7 +139,7 @@ impl KvCache {
         for (k, v) in k.chunks_exact(width).zip(v.chunks_exact(width)) {
             let slot = self.len % LANES;
             if slot == 0 {
-                self.blocks.push_back(Block::new(self.heads));
+                self.blocks.push_back(Block::new(self.heads, &self.memory));
             }
             if let Some(block) = self.blocks.back_mut() {
                 block.write(slot, k, v);
@@ -181,18 +203,36 @@ impl KvCache {
 /// Keys and values of 16 positions. First the keys of all heads, transposed:
 /// `(kv_heads, head_dim, 16 positions)`; then the values `(kv_heads, tiles, 16 positions, 16 elements)`, the
 /// last tile padded with zeros.
-#[derive(Clone)]
 pub(super) struct Block {
     rows: Zeroizing<Box<[Lanes]>>,
     heads: Heads,
+    memory: KvMemory,
+}
+impl Clone for Block {
+    fn clone(&self) -> Self {
+        let mut b = Block::new(self.heads, &self.memory);
+        b.rows = self.rows.clone();
+        b
+    }
+}
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.memory
+            .0
+            .set(self.memory.0.get() - (self.rows.len() * size_of::<Lanes>()) as u64);
+    }
 }
 
 impl Block {
-    fn new(heads: Heads) -> Self {
+    fn new(heads: Heads, memory: &KvMemory) -> Self {
+        memory
+            .0
+            .set(memory.0.get() + (Self::rows(heads) * size_of::<Lanes>()) as u64);
         let rows = vec![[0.0; LANES]; Self::rows(heads)].into_boxed_slice();
         Self {
             rows: Zeroizing::new(rows),
             heads,
+            memory: memory.clone(),
         }
     }
 

@@ -37,7 +37,7 @@ impl Sequence {
 
     /// Outputs of all rows when they come in chunks of these sizes, the last repeated to the end.
     fn attend_in_chunks(&self, chunks: &[usize], window: Option<u32>) -> Vec<f32> {
-        let mut cache = KvCache::new(self.heads, window);
+        let mut cache = KvCache::new(self.heads, window, &Default::default());
         let mut sizes = chunks
             .iter()
             .chain(std::iter::repeat(&chunks[chunks.len() - 1]));
@@ -184,7 +184,7 @@ fn what_is_not_seen_has_no_influence() {
 #[test]
 fn a_window_bounds_memory() {
     let heads = heads(2, 1, 32);
-    let mut cache = KvCache::new(heads, Some(40));
+    let mut cache = KvCache::new(heads, Some(40), &Default::default());
     let row = vec![1.0; heads.kv_size()];
     for _ in 0..1000 {
         cache.append(&row, &row);
@@ -196,7 +196,7 @@ fn a_window_bounds_memory() {
 #[test]
 fn memory_grows_block_by_block() {
     let heads = heads(2, 1, 32);
-    let mut cache = KvCache::new(heads, None);
+    let mut cache = KvCache::new(heads, None, &Default::default());
     assert_eq!(cache.bytes(), 0);
     let row = vec![1.0; heads.kv_size()];
     for positions in 1..100 {
@@ -211,7 +211,7 @@ fn memory_grows_block_by_block() {
 #[should_panic(expected = "sees dropped positions")]
 fn rows_before_the_last_append_cannot_attend_in_a_window() {
     let heads = heads(1, 1, 2);
-    let mut cache = KvCache::new(heads, Some(4));
+    let mut cache = KvCache::new(heads, Some(4), &Default::default());
     let rows = vec![0.0; 40 * heads.kv_size()];
     cache.append(&rows, &rows);
     cache.append(&rows[..2], &rows[..2]);

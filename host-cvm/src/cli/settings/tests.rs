@@ -56,12 +56,17 @@ fn what_is_wrong_is_named() {
     assert!(refused(&format!("{TWO}expect_digest = \"12\"")).contains("64 hexadecimal digits"));
     assert!(refused(&format!("{TWO}evidence = \"sgx\"")).contains("configfs-tsm"));
     assert!(refused(&format!("{TWO}engines = 0")).contains("engine"));
+    assert!(refused(&format!("{TWO}kv_memory_gb = 4.0")).contains("--engines"));
     assert!(refused(&format!("{TWO}mask_memory_gb = -1.0")).contains("mask_memory_gb"));
 }
 
 #[test]
 fn the_configuration_changes_with_what_it_says_and_with_nothing_else() {
-    let json = |toml: &str| combine(&ServeArgs::default(), toml).unwrap().to_json();
+    let json = |toml: &str| {
+        combine(&ServeArgs::default(), toml)
+            .unwrap()
+            .to_json(40_960)
+    };
     let reference = json(TWO);
     assert_eq!(
         json(&format!(
@@ -70,7 +75,11 @@ fn the_configuration_changes_with_what_it_says_and_with_nothing_else() {
         reference
     );
     assert_ne!(json(&format!("{TWO}engines = 2")), reference);
+    assert_ne!(json(&format!("{TWO}kv_memory_gb = 1.0")), reference);
+    assert_ne!(json(&format!("{TWO}prefix_cache = false")), reference);
     assert_ne!(json(&format!("{TWO}[limits]\nidle_seconds = 1")), reference);
+    let fewer = combine(&ServeArgs::default(), TWO).unwrap().to_json(40_959);
+    assert_ne!(fewer, reference);
     let plain = format!("{TWO}dangerous_plain_links = true");
     assert_ne!(json(&plain), reference);
     let other = TWO.replace("127.0.0.1:2", "127.0.0.1:3");
@@ -82,7 +91,9 @@ fn the_configuration_changes_with_what_it_says_and_with_nothing_else() {
 fn the_configuration_shows_neither_where_gpu_hosts_are_nor_their_keys() {
     let key = "5a".repeat(32);
     let gpu = format!("gpu = [\"noise://{key}@10.1.2.3:7600\", \"unix:/run/gpu\"]\n");
-    let json = combine(&ServeArgs::default(), &gpu).unwrap().to_json();
+    let json = combine(&ServeArgs::default(), &gpu)
+        .unwrap()
+        .to_json(40_960);
     let text = String::from_utf8(json).unwrap();
     for hidden in [&key, "10.1.2.3", "noise:", "/run/gpu"] {
         assert!(!text.contains(hidden), "{text}");

@@ -104,6 +104,8 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Of the reply.
     pub completion_tokens: u32,
+    /// Of the prompt, of which nothing had to be computed: they began an earlier one.
+    pub cached_tokens: u32,
 }
 
 impl Event {

@@ -11,7 +11,7 @@ use super::{ChannelError, DateTime, decode, encode};
 
 /// Version of all that is said, raised whenever the encoding of a message changes: ends of different versions do not come
 /// together, and what was kept of another version is not mistaken for this one's.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Most messages of a conversation.
 pub const MAX_CHAT_MESSAGES: usize = 4096;
