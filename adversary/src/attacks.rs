@@ -7,6 +7,7 @@
 pub mod averaging;
 pub mod correlation;
 pub mod distinguisher;
+pub mod fingerprints;
 pub mod gram;
 pub mod ica;
 pub mod ind_game;
@@ -17,6 +18,7 @@ pub mod null_space;
 pub mod reuse;
 pub mod sorted;
 pub mod span;
+pub mod static_basis;
 pub mod tamper;
 pub mod traffic;
 pub mod vocabulary;
@@ -53,6 +55,8 @@ pub struct Effort {
     pub epochs: usize,
     /// Most public rows whose null space is computed: time grows with the cube.
     pub public_rows: usize,
+    /// Tokens that vocabulary matching tries at a position, the likeliest first.
+    pub candidates: usize,
 }
 
 impl Default for Effort {
@@ -61,6 +65,7 @@ impl Default for Effort {
             matched_rows: 24,
             epochs: 12,
             public_rows: 3072,
+            candidates: usize::MAX,
         }
     }
 }
@@ -124,7 +129,7 @@ pub enum Found {
 }
 
 /// Every attack on captures, the quick ones first.
-pub const ATTACKS: [&Attack; 15] = [
+pub const ATTACKS: [&Attack; 16] = [
     &nearest::ATTACK,
     &sorted::ATTACK,
     &null_space::ATTACK,
@@ -132,6 +137,7 @@ pub const ATTACKS: [&Attack; 15] = [
     &gram::ATTACK,
     &ica::ATTACK,
     &reuse::ATTACK,
+    &static_basis::ATTACK,
     &averaging::ATTACK,
     &correlation::ATTACK,
     &distinguisher::ATTACK,

@@ -7,14 +7,18 @@
 //! | [`gelo`] | A (x, shields), A secret and orthogonal, fresh for each pass | GELO, arXiv 2603.05035 |
 //! | [`additive`] | x + lambda g in float32, g normal | additive masks in floats |
 //! | [`remo`] | x + s M, rank m < k, in float32 or exactly modulo q | ReMO, arXiv 2603.00196 |
+//! | [`static_basis`] | x + a N, N (K,k) secret and the same for all rows | the systems of arXiv 2602.11088 |
+//! | [`fingerprints`] | rows among known ones from a fixed set, which check the products | Soter, TSQP |
 //!
-//! They see the rows that enter qkv of each layer: RMSNorm makes their root mean square 1, so the power of two that
+//! The last checks products and stands by itself. The others see the rows that enter qkv of each layer: RMSNorm makes their root mean square 1, so the power of two that
 //! the payload scaled them by can be taken off again.
 
 pub mod additive;
+pub mod fingerprints;
 pub mod gelo;
 pub mod permutation;
 pub mod remo;
+pub mod static_basis;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +32,38 @@ pub const LAMBDAS: [f64; 6] = [0.1, 1.0, 10.0, 100.0, 1e4, 1e6];
 pub const RANKS: [f64; 8] = [0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.998, 1.0];
 /// Public rows of a ReMO that small lattices break at every layer.
 pub const FEW_ROWS: usize = 4;
+/// Rows K of a static basis.
+pub const BASES: [usize; 3] = [8, 32, 128];
+
+/// Static bases, modulo q and in floats, of a plaintext view.
+pub fn static_bases(plain: &View, copy: &OwnCopy, seed: u64) -> Vec<View> {
+    // A basis of as many rows as a row has features is a fresh mask.
+    let sizes = BASES
+        .into_iter()
+        .filter(|size| *size < copy.features(copy.qkv(0)));
+    let of_size = |size: usize| {
+        [
+            static_basis::exactly(plain, copy, size, seed),
+            static_basis::in_floats(plain, copy, size, seed),
+        ]
+    };
+    sizes.flat_map(of_size).collect()
+}
+
+/// One of each kind: for checkpoints on which all would take hours.
+pub fn few(plain: &View, copy: &OwnCopy, seed: u64) -> Vec<View> {
+    vec![
+        permutation::apply(plain, copy, seed),
+        gelo::apply(plain, copy, gelo::SHIELDS, seed),
+        additive::apply(plain, copy, LAMBDAS[0], seed),
+        additive::apply(plain, copy, LAMBDAS[3], seed),
+        remo::in_floats(plain, copy, 0.5, seed),
+        remo::exactly(plain, copy, 0.5, seed),
+        remo::low_rank(plain, copy, FEW_ROWS, seed),
+        static_basis::exactly(plain, copy, BASES[1], seed),
+        static_basis::in_floats(plain, copy, BASES[1], seed),
+    ]
+}
 
 /// Every baseline of a plaintext view.
 pub fn all(plain: &View, copy: &OwnCopy, seed: u64) -> Vec<View> {
@@ -39,6 +75,7 @@ pub fn all(plain: &View, copy: &OwnCopy, seed: u64) -> Vec<View> {
     views.extend(RANKS.map(|rank| remo::in_floats(plain, copy, rank, seed)));
     views.extend(RANKS.map(|rank| remo::exactly(plain, copy, rank, seed)));
     views.push(remo::low_rank(plain, copy, FEW_ROWS, seed));
+    views.extend(static_bases(plain, copy, seed));
     views
 }
 

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use talaria_host_cvm::Masking;
 use talaria_host_cvm::cli::masking::masking;
-use talaria_host_gpu::flags::CheckpointArgs;
-use talaria_program::values::{FRACTION, number};
+use talaria_host_gpu::flags::{CheckpointArgs, weights};
+use talaria_program::values::{FRACTION, count, number};
+use talaria_wire::manifest::{Manifest, WeightFormat};
 
-use crate::attacks::ATTACKS;
+use crate::attacks::{ATTACKS, Effort};
 
 /// What a GPU host can learn from the rows that it receives: captures, attacks, and a report that compares every
 /// masking with chance.
@@ -77,6 +78,9 @@ pub struct AttackArgs {
     /// Only these attacks; may be given more than once.
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(ATTACKS.map(|attack| attack.name)))]
     pub attack: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub effort: EffortArgs,
     /// Print one JSON array instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -85,12 +89,84 @@ pub struct AttackArgs {
     pub seed: u64,
 }
 
+/// How much is attacked: large checkpoints have hundreds of rows a token, and vocabularies that take hours to try.
+#[derive(Clone, Debug, Args)]
+pub struct EffortArgs {
+    /// Attack only the rows of these layers, of the embedding and of lm_head; may be given more than once
+    /// [default: every layer].
+    #[arg(long, value_name = "LAYER")]
+    pub layer: Vec<u32>,
+    /// Rows that vocabulary matching works through at a layer.
+    #[arg(long, value_name = "N", default_value_t = Effort::default().matched_rows, value_parser = count(1..=1 << 20))]
+    pub matched_rows: usize,
+    /// Tokens that it tries at a position, the likeliest first [default: the whole vocabulary].
+    #[arg(long, value_name = "N", value_parser = count(1..=1 << 20))]
+    pub candidates: Option<usize>,
+}
+
+impl EffortArgs {
+    /// As attacks take it.
+    pub fn effort(&self) -> Effort {
+        let effort = Effort::default();
+        Effort {
+            matched_rows: self.matched_rows,
+            candidates: self.candidates.unwrap_or(effort.candidates),
+            ..effort
+        }
+    }
+
+    /// Whether rows of a projection are attacked.
+    pub fn wants(&self, manifest: &Manifest, projection: usize) -> bool {
+        let place = manifest.projections.get(projection).map(|p| p.place);
+        let chosen = |layer: u32| self.layer.is_empty() || self.layer.contains(&layer);
+        place.is_some_and(|place| !place.role.is_of_layers() || chosen(place.layer))
+    }
+}
+
+/// Which baselines a report compares with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Baselines {
+    /// Every one, at every rank, width and size.
+    All,
+    /// One of each kind.
+    Few,
+    /// None.
+    None,
+}
+
 /// Flags of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Hugging Face directory or GGUF file; the bundled demo model if not given.
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
+    /// Integers that stand for weights.
+    #[arg(long, value_name = "FORMAT", default_value = "int16", value_parser = weights())]
+    pub weights: WeightFormat,
+    /// Only this masking; may be given more than once.
+    #[arg(long, value_name = "SCHEME", value_parser = masking())]
+    pub masking: Vec<Masking>,
+    /// Which baselines are simulated on plaintext rows.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = Baselines::All)]
+    pub baselines: Baselines,
+    /// Rank of remo as a fraction of a row's length.
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = number(FRACTION))]
+    pub remo_rank: f32,
+    /// Only so many of the bundled prompts that are attacked.
+    #[arg(long, value_name = "N", value_parser = count(1..=1 << 20))]
+    pub prompts: Option<usize>,
+    /// Only so many of the bundled prompts that the attacker sends itself.
+    #[arg(long, value_name = "N", value_parser = count(1..=1 << 20))]
+    pub own_prompts: Option<usize>,
+    /// How often it sends each of them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1..=1 << 10))]
+    pub repeats: usize,
+    /// Tokens of each reply.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub new_tokens: u32,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub effort: EffortArgs,
     /// Directory for the table and the plots.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

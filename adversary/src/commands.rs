@@ -80,12 +80,14 @@ pub async fn capture(args: CaptureArgs) -> Result<(), AdversaryError> {
 pub async fn attack(args: AttackArgs) -> Result<(), AdversaryError> {
     let model = load(&args.checkpoint.model, args.checkpoint.weights).await?;
     let copy = OwnCopy::new(&model)?;
-    let capture = Capture::read(&args.capture, copy.digest, &|_| true)?;
+    let capture = Capture::read(&args.capture, copy.digest, &|projection| {
+        args.effort.wants(&copy.manifest, projection)
+    })?;
     let wanted = |attack: &&'static Attack| {
         args.attack.is_empty() || args.attack.iter().any(|name| name == attack.name)
     };
     let attacks: Vec<&'static Attack> = ATTACKS.into_iter().filter(wanted).collect();
-    let outcomes = attack_views(&copy, &capture, &attacks, args.seed);
+    let outcomes = attack_views(&copy, &capture, &attacks, (args.effort.effort(), args.seed));
     if outcomes.is_empty() {
         return Err(AdversaryError::Mismatch(format!(
             "{} holds nothing that these attacks can use: inversion needs --own-prompts, ind-game and averaging a \
@@ -107,7 +109,7 @@ pub fn attack_views(
     copy: &OwnCopy,
     capture: &Capture,
     attacks: &[&'static Attack],
-    seed: u64,
+    (effort, seed): (Effort, u64),
 ) -> Vec<Outcome> {
     let truth = truth(capture, copy.manifest.decoder.vocab_size as usize);
     let known = known(&truth);
@@ -119,7 +121,7 @@ pub fn attack_views(
             copy,
             known: &known,
             seed,
-            effort: Effort::default(),
+            effort,
         };
         attacks::run_all(attacks, &scene, &truth, &|| bar.inc(1))
     });

@@ -14,27 +14,36 @@ use talaria_host_cvm::{CvmConfig, Masking, Payload, Prompt};
 use talaria_host_gpu::weights::Model;
 use talaria_local::LocalError;
 use talaria_local::demo_model;
-use talaria_wire::manifest::WeightFormat;
 
-use crate::attacks::{self, ATTACKS, Attack, Effort, Scene, tamper};
+use crate::attacks::{self, ATTACKS, Attack, Scene, fingerprints, tamper};
 use crate::baselines;
+use crate::baselines::fingerprints::{Checker, Kind};
 use crate::capture::{Capture, Plan, capture};
-use crate::cli::ReportArgs;
+use crate::cli::{Baselines, ReportArgs};
 use crate::commands::{self, asks, bar, cache_dir, game};
+use crate::dice::Dice;
 use crate::error::AdversaryError;
 use crate::metrics::Outcome;
 use crate::metrics::score::Truth;
 use crate::own_copy::OwnCopy;
-use crate::view::{View, known, truth};
+use crate::view::{Rows, View, known, truth};
 
 /// Prompts that the attacker sends itself, for attacks that learn.
 pub const OWN_PROMPTS: &str = include_str!("../prompts/own.txt");
 /// Prompts that are attacked.
 pub const OTHER_PROMPTS: &str = include_str!("../prompts/others.txt");
-/// Tokens of each reply.
-const REPLY: u32 = 16;
 /// Sides of the game of two prompts: one token each.
 const SIDES: [u32; 2] = [1, 2];
+/// Checks by known answers: how fingerprints are made, and from how many.
+const CHECKERS: [(Kind, usize); 3] = [(Kind::Reused, 8), (Kind::Combined, 8), (Kind::Combined, 32)];
+/// Tokens that a system answers honestly before its host lies.
+const HONEST_TOKENS: usize = 48;
+/// For what needs no labels.
+const NO_TRUTH: Truth = Truth {
+    tokens: Vec::new(),
+    requests: Vec::new(),
+    vocab_size: 1,
+};
 
 /// Everything that a report is made of.
 pub struct Report {
@@ -98,7 +107,7 @@ pub async fn report(args: ReportArgs) -> Result<(), AdversaryError> {
 /// Makes a report of the checkpoint in `dir`.
 async fn make(dir: &Path, args: &ReportArgs) -> Result<Report, AdversaryError> {
     let begun = Instant::now();
-    let model = commands::load(dir, WeightFormat::Int16).await?;
+    let model = commands::load(dir, args.weights).await?;
     let copy = OwnCopy::new(&model)?;
     let payload = commands::payload().await?;
     let temporary = tempfile::tempdir().map_err(LocalError::Temporary)?;
@@ -106,7 +115,7 @@ async fn make(dir: &Path, args: &ReportArgs) -> Result<Report, AdversaryError> {
         model: &model,
         copy: &copy,
         payload: &payload,
-        seed: args.seed,
+        args,
     };
     let mut report = Report {
         model: name(&copy, args.model.as_deref()),
@@ -119,11 +128,13 @@ async fn make(dir: &Path, args: &ReportArgs) -> Result<Report, AdversaryError> {
         },
         seconds: 0.0,
     };
-    for masking in Masking::ALL {
+    let wanted = |masking: &Masking| args.masking.is_empty() || args.masking.contains(masking);
+    for masking in Masking::ALL.into_iter().filter(wanted) {
         lab.text(masking, temporary.path(), &mut report).await?;
         lab.game(masking, args.trials, temporary.path(), &mut report)
             .await?;
         lab.tamper(masking, &mut report).await?;
+        lab.fingerprints(masking, &mut report).await?;
         let seconds = begun.elapsed().as_secs();
         eprintln!("{masking}: captured and attacked, {seconds} s so far");
     }
@@ -150,13 +161,14 @@ struct Lab<'l> {
     model: &'l Arc<Model>,
     copy: &'l OwnCopy,
     payload: &'l Payload,
-    seed: u64,
+    args: &'l ReportArgs,
 }
 
 impl Lab<'_> {
     fn config(&self, masking: Masking) -> CvmConfig {
         CvmConfig {
             masking,
+            remo_rank: self.args.remo_rank,
             cache_dir: cache_dir(),
             ..CvmConfig::default()
         }
@@ -169,10 +181,15 @@ impl Lab<'_> {
         temporary: &Path,
         report: &mut Report,
     ) -> Result<(), AdversaryError> {
-        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let lines = |text: &str, most: Option<usize>| -> Vec<String> {
+            let lines = text.lines().take(most.unwrap_or(usize::MAX));
+            lines.map(str::to_owned).collect()
+        };
+        let own = vec![lines(OWN_PROMPTS, self.args.own_prompts); self.args.repeats].concat();
+        let others = lines(OTHER_PROMPTS, self.args.prompts);
         let plan = Plan {
             config: self.config(masking),
-            asks: asks(&lines(OWN_PROMPTS), &lines(OTHER_PROMPTS), REPLY),
+            asks: asks(&own, &others, self.args.new_tokens),
         };
         let capture = self.capture(&plan, &temporary.join("text")).await?;
         let truth = truth(&capture, report.sizes.vocab_size);
@@ -181,13 +198,25 @@ impl Lab<'_> {
         report.sizes = sizes(&truth, report.sizes);
         if masking == Masking::DangerousPlaintext {
             let error = |lambda: f64| {
-                let error =
-                    baselines::additive::float32_error(&views[0], self.copy, lambda, self.seed);
+                let error = baselines::additive::float32_error(
+                    &views[0],
+                    self.copy,
+                    lambda,
+                    self.args.seed,
+                );
                 error.map(|error| (lambda, error))
             };
             report.float32_errors = baselines::LAMBDAS.into_iter().filter_map(error).collect();
-            let simulated = baselines::all(&views[0], self.copy, self.seed);
+            let (plain, seed) = (&views[0], self.args.seed);
+            let simulated = match self.args.baselines {
+                Baselines::All => baselines::all(plain, self.copy, seed),
+                Baselines::Few => baselines::few(plain, self.copy, seed),
+                Baselines::None => Vec::new(),
+            };
             views.extend(simulated);
+        }
+        if masking == Masking::Shares && self.args.baselines != Baselines::None {
+            self.checkers(&views[0], report);
         }
         let outcomes = self.attack(masking, &views, &truth);
         report.outcomes.extend(outcomes);
@@ -205,13 +234,17 @@ impl Lab<'_> {
         let sides = SIDES.map(|token| Prompt::Ids(vec![token]));
         let plan = Plan {
             config: self.config(masking),
-            asks: game(&sides, trials, 1, self.seed),
+            asks: game(&sides, trials, 1, self.args.seed),
         };
         let capture = self.capture(&plan, &temporary.join("game")).await?;
         let truth = truth(&capture, report.sizes.vocab_size);
-        let views = View::of_capture(&capture);
+        let mut views = View::of_capture(&capture);
         drop(capture);
-        let wanted = ["ind-game", "averaging", "traffic"].map(attacks::find);
+        if masking == Masking::DangerousPlaintext && self.args.baselines != Baselines::None {
+            let simulated = baselines::static_bases(&views[0], self.copy, self.args.seed);
+            views.extend(simulated);
+        }
+        let wanted = ["ind-game", "averaging", "static-basis", "traffic"].map(attacks::find);
         let wanted: Vec<_> = wanted.into_iter().flatten().collect();
         let bar = bar("game of two prompts", views.len() * wanted.len());
         for view in &views {
@@ -238,14 +271,57 @@ impl Lab<'_> {
         let told = || bar.inc(1);
         let finding = tamper::run(self.model, self.payload, &config, prompts, told).await?;
         bar.finish_and_clear();
-        let nothing = Truth {
-            tokens: Vec::new(),
-            requests: Vec::new(),
-            vocab_size: report.sizes.vocab_size,
-        };
         report
             .outcomes
-            .push(Outcome::new(masking.name(), finding, &nothing));
+            .push(Outcome::new(masking.name(), finding, &NO_TRUTH));
+        Ok(())
+    }
+
+    /// Checks by known answers, of rows that host 1 of shares received: each of them alone is uniform.
+    fn checkers(&self, view: &View, report: &mut Report) {
+        let projection = self.copy.qkv(0);
+        let k = self.copy.features(projection);
+        let Some(rows) = view.of(projection).and_then(Rows::residues) else {
+            return;
+        };
+        let rows: Vec<Vec<u32>> = rows.iter().map(|row| row[..k].to_vec()).collect();
+        for (kind, size) in CHECKERS {
+            let mut checker = Checker::new(kind, size, k, self.args.seed);
+            let found = fingerprints::on_baseline(&rows, &mut checker, self.args.seed);
+            let outcome = found.map(|found| Outcome::new(&checker.scheme(), found, &NO_TRUTH));
+            report.outcomes.extend(outcome);
+        }
+    }
+
+    /// Lies beside what would be fingerprints, to schemes that are to hide rows from one host.
+    async fn fingerprints(
+        &self,
+        masking: Masking,
+        report: &mut Report,
+    ) -> Result<(), AdversaryError> {
+        if masking == Masking::Remo {
+            return Ok(());
+        }
+        // The embedding, all of the first layer, and the last projection.
+        let last = self.copy.manifest.projections.len() - 1;
+        let projections: Vec<usize> = (0..5).chain([last]).collect();
+        let mut dice = Dice::new(self.args.seed, "honest tokens");
+        let honest: Vec<u32> = (0..HONEST_TOKENS)
+            .map(|_| dice.below(report.sizes.vocab_size) as u32)
+            .collect();
+        let bar = bar("lies beside fingerprints", projections.len());
+        let findings = fingerprints::on_system(
+            self.model,
+            self.payload,
+            &self.config(masking),
+            (&honest, &[SIDES[0]; 3]),
+            &projections,
+            || bar.inc(1),
+        )
+        .await?;
+        bar.finish_and_clear();
+        let outcomes = findings.map(|found| Outcome::new(masking.name(), found, &NO_TRUTH));
+        report.outcomes.extend(outcomes);
         Ok(())
     }
 
@@ -255,7 +331,9 @@ impl Lab<'_> {
         let told = |done: usize| bar.set_position(done as u64);
         capture(self.model, self.payload, plan, dir, told).await?;
         bar.finish_and_clear();
-        let read = Capture::read(dir, self.copy.digest, &|_| true)?;
+        let read = Capture::read(dir, self.copy.digest, &|projection| {
+            self.args.effort.wants(&self.copy.manifest, projection)
+        })?;
         std::fs::remove_dir_all(dir).map_err(AdversaryError::file(dir))?;
         Ok(read)
     }
@@ -284,8 +362,8 @@ impl Lab<'_> {
             view,
             copy: self.copy,
             known: &known,
-            seed: self.seed,
-            effort: Effort::default(),
+            seed: self.args.seed,
+            effort: self.args.effort.effort(),
         };
         attacks::run_all(wanted, &scene, truth, &|| bar.inc(1))
     }
@@ -300,6 +378,15 @@ fn attacks_on(view: &View, recorded: bool) -> Vec<&'static Attack> {
         ["nearest", "averaging", "inversion"].into()
     } else if rows.starts_with("remo modulo q") {
         ["nearest", "null-space", "lattice"].into()
+    } else if rows.starts_with("static basis") {
+        [
+            "nearest",
+            "sorted",
+            "static-basis",
+            "reuse",
+            "distinguisher",
+        ]
+        .into()
     } else if rows.starts_with("remo in floats") {
         ["nearest", "null-space", "vocabulary"].into()
     } else {

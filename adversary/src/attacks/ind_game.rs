@@ -128,13 +128,14 @@ impl Game {
         })
     }
 
-    fn sides(&self, is_b: impl Fn(usize) -> bool) -> Found {
+    /// Which side each other request is on.
+    pub(super) fn sides(&self, is_b: impl Fn(usize) -> bool) -> Found {
         let side = |row: &usize| (*row, self.tokens[usize::from(is_b(*row))]);
         Found::Sides(self.asked.iter().map(side).collect())
     }
 
     /// The side whose mean is nearer.
-    fn by_means(&self, reals: &impl Fn(usize) -> Vec<f64>) -> Found {
+    pub(super) fn by_means(&self, reals: &impl Fn(usize) -> Vec<f64>) -> Found {
         let mut means = [Vec::new(), Vec::new()];
         for (side, mean) in means.iter_mut().enumerate() {
             let rows: Vec<usize> = self

@@ -29,7 +29,7 @@ pub const ATTACK: Attack = Attack {
 };
 
 /// Functions compared: two of 31 bits tell 2^40 candidates apart.
-const FUNCTIONS: usize = 2;
+pub(super) const FUNCTIONS: usize = 2;
 
 fn run(scene: &Scene<'_>) -> Vec<Finding> {
     let places = [EMBEDDING, scene.copy.qkv(0)];
@@ -85,6 +85,16 @@ fn exactly(
     (public, factor): (&[Vec<u32>], u64),
 ) -> Option<Vec<(usize, Option<u32>)>> {
     let functions = functions(scene, public, FUNCTIONS)?;
+    named(scene, projection, rows, (&functions, factor))
+}
+
+/// The candidate, times `factor`, for which all functions (count,k) modulo P1 say what they say of each row.
+pub(super) fn named(
+    scene: &Scene<'_>,
+    projection: usize,
+    rows: &[Vec<u32>],
+    (functions, factor): (&[Vec<u32>], u64),
+) -> Option<Vec<(usize, Option<u32>)>> {
     let values = |x: &[u32]| -> Vec<u32> { functions.iter().map(|f| product(x, f, P1)).collect() };
     let factor = Factor::new(factor, P1);
     let candidates: Vec<Vec<u32>> = match projection {
@@ -115,15 +125,23 @@ fn in_floats(
     rows: &[Vec<f32>],
     m_pub: &DMatrix<f64>,
 ) -> Vec<(usize, Option<u32>)> {
-    let k = m_pub.ncols();
     // Q (k,m) spans what masks span.
     let q = m_pub.transpose().qr().q();
-    let outside = |x: DMatrix<f64>| &x - &q * q.tr_mul(&x);
+    nearest_outside(scene, rows, &q)
+}
+
+/// The candidate nearest to each victim's row, outside of the span of Q (k,m), whose columns are orthonormal.
+pub(super) fn nearest_outside(
+    scene: &Scene<'_>,
+    rows: &[Vec<f32>],
+    q: &DMatrix<f64>,
+) -> Vec<(usize, Option<u32>)> {
+    let outside = |x: DMatrix<f64>| &x - q * q.tr_mul(&x);
     let victims = scene.victims();
     let seen = victims
         .iter()
         .flat_map(|row| rows[*row].iter().map(|x| f64::from(*x)));
-    let seen = outside(DMatrix::from_iterator(k, victims.len(), seen));
+    let seen = outside(DMatrix::from_iterator(q.nrows(), victims.len(), seen));
     let vocabulary = outside(scene.copy.first_rows().cast());
     let tokens = nearest(&seen, &vocabulary);
     victims.into_iter().zip(tokens).collect()

@@ -106,14 +106,15 @@ fn recover(
     let mut missed = 0;
     for request in others {
         let mut prefix = scene.copy.begin();
-        let mut order = all_tokens(scene.copy);
+        let mut order = first_tokens(scene.copy);
         for row in request {
             if guesses.len() == scene.effort.matched_rows {
                 return guesses;
             }
-            if missed >= PATIENCE {
-                order.truncate(NARROW);
-            }
+            order.truncate(match missed >= PATIENCE {
+                true => NARROW.min(scene.effort.candidates),
+                false => scene.effort.candidates,
+            });
             let seen = comparison.of(rows.reals(row));
             let best = nearest(scene.copy, &prefix, layer, &order, |candidate| {
                 square_distance(&seen, &comparison.of(candidate))
@@ -155,6 +156,14 @@ fn nearest(
         }
     }
     best
+}
+
+/// The vocabulary by what the copy expects at the beginning of a text, which is after the end of another.
+fn first_tokens(copy: &OwnCopy) -> Vec<u32> {
+    match copy.manifest.generation.eos_token_ids.first() {
+        Some(end) => go_on(copy, &mut copy.begin(), *end),
+        None => all_tokens(copy),
+    }
 }
 
 /// Appends a token; the vocabulary by what the copy expects next.

@@ -84,7 +84,7 @@ fn of_rows(
 }
 
 /// `x + s M` for a fresh s.
-fn mask(x: &[u32], m_pub: &[Vec<u32>], dice: &mut Dice) -> Vec<u32> {
+pub(super) fn mask(x: &[u32], m_pub: &[Vec<u32>], dice: &mut Dice) -> Vec<u32> {
     let mut masked = x.to_vec();
     let k = x.len() / 2;
     for row in m_pub {

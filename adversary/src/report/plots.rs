@@ -103,13 +103,15 @@ fn layers(report: &Report, path: &Path) -> Drawn {
         .filter(shown)
         .filter_map(|scheme| {
             let mut points = Vec::new();
-            for layer in 0..u32::MAX {
+            let layers = report.outcomes.iter().filter_map(|o| o.layer).max();
+            for layer in 0..=layers.unwrap_or(0) {
                 let at = |o: &&Outcome| {
                     let tokens = matches!(o.measure, Measure::Tokens(_) | Measure::Bags { .. });
                     o.scheme == scheme && o.layer == Some(layer) && tokens
                 };
+                // Not every layer need have been attacked.
                 let Some(outcome) = best(report.outcomes.iter().filter(at)) else {
-                    break;
+                    continue;
                 };
                 points.push((f64::from(layer), outcome.recovery().unwrap_or(0.0)));
             }

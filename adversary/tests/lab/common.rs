@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use talaria_adversary::attacks::{self, Attack, Effort, Finding, Scene, tamper};
+use talaria_adversary::attacks::{self, Attack, Effort, Finding, Scene, fingerprints, tamper};
 use talaria_adversary::capture::{Ask, Capture, Plan, capture};
 use talaria_adversary::metrics::score::Truth;
 use talaria_adversary::metrics::{Measure, Outcome, Verdict};
@@ -25,9 +25,12 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn new(fixture: &str) -> Self {
-        let model = load(&fixture_dir(fixture), Device::default(), |_| {})
-            .await
-            .expect("fixture");
+        Self::of(&fixture_dir(fixture), Device::default()).await
+    }
+
+    /// Of any checkpoint.
+    pub(crate) async fn of(path: &Path, device: Device) -> Self {
+        let model = load(path, device, |_| {}).await.expect("a checkpoint");
         Self {
             copy: OwnCopy::new(&model).expect("weights"),
             payload: Payload::load(embedded_payload(), Some(&cache_dir())).expect("payload"),
@@ -53,6 +56,21 @@ impl Lab {
         Capture::read(&out, self.copy.digest, &|_| true).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Lies beside what would be fingerprints, to the running system.
+    pub(crate) async fn fingerprints(&self, masking: Masking, honest: &[u32]) -> [Finding; 2] {
+        let last = self.copy.manifest.projections.len() - 1;
+        let told = fingerprints::on_system(
+            &self.model,
+            &self.payload,
+            &config(masking),
+            (honest, &[1, 2, 3]),
+            &[0, 1, 4, last],
+            || (),
+        );
+        told.await
+            .unwrap_or_else(|error| panic!("{masking}: {error}"))
+    }
+
     /// Attacks a view.
     pub(crate) fn attack(&self, names: &[&str], view: &View, truth: &Truth) -> Vec<Outcome> {
         let attacks: Vec<&'static Attack> = names
@@ -69,6 +87,7 @@ impl Lab {
                 matched_rows: 10,
                 epochs: 8,
                 public_rows: 1024,
+                ..Effort::default()
             },
         };
         attacks::run_all(&attacks, &scene, truth, &|| ())

@@ -5,3 +5,5 @@ mod captures;
 mod common;
 mod defects;
 mod measured;
+mod smollm2;
+mod static_basis;

@@ -12,7 +12,7 @@ use talaria_host_cvm::{Masking, Prompt};
 
 const MODEL: &str = "demo-qwen3";
 /// Every attack on content.
-const CONTENT: [&str; 14] = [
+const CONTENT: [&str; 15] = [
     "nearest",
     "sorted",
     "null-space",
@@ -27,9 +27,10 @@ const CONTENT: [&str; 14] = [
     "lattice",
     "inversion",
     "vocabulary",
+    "static-basis",
 ];
 
-fn texts() -> Vec<talaria_adversary::capture::Ask> {
+pub(crate) fn texts() -> Vec<talaria_adversary::capture::Ask> {
     let lines = |text: &str, count: usize| {
         text.lines()
             .take(count)
