@@ -22,7 +22,7 @@ pub trait Products {
     fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Self::Error>;
 }
 
-/// What a decoder keeps of the positions that a session has behind it.
+/// What a decoder keeps of the positions that a session has behind it. A clone shares it, until one of the two goes on.
 #[derive(Clone)]
 pub struct State {
     /// Keys and values of each layer.
@@ -36,20 +36,27 @@ impl State {
         self.caches.iter_mut().for_each(KvCache::poison);
     }
 
-    pub fn bytes(&self) -> u64 {
-        self.caches.iter().map(|c| c.bytes() as u64).sum()
-    }
-    pub fn bytes_to_append(&self, rows: usize) -> u64 {
-        self.caches.iter().map(|c| c.bytes_to_append(rows)).sum()
-    }
-    pub fn reaches(&self, positions: usize) -> bool {
-        self.caches.iter().all(|c| c.reaches(positions))
-    }
     /// Forgets what a pass added that did not come to its end; `positions` were behind the session before it.
     pub fn rewind(&mut self, positions: usize) {
         self.caches
             .iter_mut()
             .for_each(|cache| cache.truncate(positions));
+    }
+
+    /// Bytes of all blocks, those that others share included.
+    pub fn bytes(&self) -> u64 {
+        self.caches.iter().map(KvCache::bytes).sum()
+    }
+
+    /// Whether a session can go on from so many positions, after [`State::rewind`] to there.
+    pub fn reaches(&self, positions: usize) -> bool {
+        self.caches.iter().all(|cache| cache.reaches(positions))
+    }
+
+    /// Bytes that a pass over so many rows adds, less those that windows give up before.
+    pub fn bytes_to_append(&self, rows: usize) -> u64 {
+        let caches = self.caches.iter();
+        caches.map(|cache| cache.bytes_to_append(rows)).sum()
     }
 }
 
@@ -82,17 +89,17 @@ impl Decoder {
         }
     }
 
-    /// Of a session that has nothing behind it.
+    /// Of a session that has nothing behind it; what it comes to goes to the account of `memory`.
     pub fn state(&self, memory: &KvMemory) -> State {
         match self {
             Self::PreNorm(decoder) => decoder.state(memory),
         }
     }
 
-    /// Bytes that a session's state may come to by so many positions.
-    pub fn state_bytes(&self, positions: usize, _batch: usize) -> u64 {
+    /// Bytes that a session's state may come to by so many positions, if no pass has more than `batch_rows` of them.
+    pub fn state_bytes(&self, positions: usize, batch_rows: usize) -> u64 {
         match self {
-            Self::PreNorm(decoder) => decoder.state_bytes(positions),
+            Self::PreNorm(decoder) => decoder.state_bytes(positions, batch_rows),
         }
     }
 

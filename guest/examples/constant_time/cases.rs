@@ -18,7 +18,8 @@ use talaria_guest::{
     mask::{Batch, Masked, Shipment},
     models::{Decoder, Input},
     ops::{
-        Heads, KvCache, KvMemory, Rope, add, add_bias, exp::exp_in_place, rms_norm, rms_norm_heads, swiglu,
+        Heads, KvCache, KvMemory, Rope, add, add_bias, exp::exp_in_place, rms_norm, rms_norm_heads,
+        swiglu,
     },
     projection::Projector,
     setup::{Ready, Scheme},

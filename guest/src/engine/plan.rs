@@ -61,6 +61,12 @@ impl Engine {
         self.sessions.iter().map(rank).collect()
     }
 
+    /// Bytes of a session that has so many positions behind it.
+    fn whole(&self, positions: usize) -> u64 {
+        let batch = self.ready.options.max_batch_rows as usize;
+        self.decoder.state_bytes(positions, batch)
+    }
+
     /// A session begins again when there is room.
     pub(super) fn restart(&mut self, id: u32) {
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -93,7 +99,8 @@ impl Planning<'_> {
             if rows == 0 {
                 return;
             }
-            if self.make_room(*id, 1) {
+            let needed = self.engine.sessions[id].state.bytes_to_append(1);
+            if self.make_room(*id, needed) {
                 self.plan.insert(*id, 1);
                 rows -= 1;
                 if rows == 0 {
@@ -122,8 +129,8 @@ impl Planning<'_> {
                 // From the start only if it may come to its end: else it would be computed in vain, again and again.
                 let begins = session.position == 0 && given == 0;
                 let needed = match begins {
-                    true => session.pending().len(),
-                    false => given + wanted,
+                    true => self.engine.whole(session.pending().len()),
+                    false => session.state.bytes_to_append(given + wanted),
                 };
                 if wanted == 0 || !self.make_room(*id, needed) {
                     continue;
@@ -138,9 +145,8 @@ impl Planning<'_> {
         }
     }
 
-    /// Whether there is memory for so many rows of a session, maybe now; then it is promised.
-    fn make_room(&mut self, id: u32, rows: usize) -> bool {
-        let needed = self.engine.sessions[&id].state.bytes_to_append(rows);
+    /// Whether there are so many bytes for a session, maybe now; then they are promised.
+    fn make_room(&mut self, id: u32, needed: u64) -> bool {
         self.promised.remove(&id);
         let rank = self.ranks[&id];
         while self.free() < needed {

@@ -5,7 +5,7 @@
 //! float32. Gains of norms that precede a matrix are folded into that matrix.
 
 use super::{Input, Products, State, wanted_rows};
-use crate::ops::{Heads, KvCache, Rope, Rotation, add, rms_norm, rms_norm_heads, swiglu};
+use crate::ops::{Heads, KvCache, KvMemory, Rope, Rotation, add, rms_norm, rms_norm_heads, swiglu};
 use talaria_wire::manifest::{self, LayerExtras, Manifest, Place, Role};
 
 /// A model of [`Structure::PreNorm`](manifest::Structure::PreNorm).
@@ -25,7 +25,7 @@ impl PreNorm {
         }
     }
 
-    pub(super) fn state(&self, memory: &crate::ops::KvMemory) -> State {
+    pub(super) fn state(&self, memory: &KvMemory) -> State {
         let heads = Heads::from(&self.dimensions);
         let cache = |layer: &LayerExtras| KvCache::new(heads, layer.sliding_window, memory);
         State {
@@ -33,9 +33,12 @@ impl PreNorm {
         }
     }
 
-    pub(super) fn state_bytes(&self, positions: usize) -> u64 {
-        let per_layer = KvCache::bytes_for(Heads::from(&self.dimensions), positions) as u64;
-        per_layer * self.layers.len() as u64
+    pub(super) fn state_bytes(&self, positions: usize, batch_rows: usize) -> u64 {
+        let heads = Heads::from(&self.dimensions);
+        let bytes = |layer: &LayerExtras| {
+            KvCache::bytes_for(heads, layer.sliding_window, positions, batch_rows)
+        };
+        self.layers.iter().map(bytes).sum()
     }
 
     pub(super) fn outgrows(&self, from: usize, to: usize) -> bool {

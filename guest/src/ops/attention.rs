@@ -5,9 +5,11 @@
 //! outputs are the sum over positions of `p[position] * values[position][16 outputs]`. Neither
 //! needs a sum across a register, and every load is contiguous.
 
+mod block;
 mod cache;
 
-pub use cache::{Heads, KvCache, KvMemory};
+pub use block::KvMemory;
+pub use cache::{Heads, KvCache};
 
 use std::ops::Range;
 

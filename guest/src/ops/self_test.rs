@@ -5,7 +5,7 @@ use talaria_arithmetic::rotary::frequencies;
 use talaria_wire::manifest::{self, RopeFrequencies};
 
 use super::exp::exp_in_place;
-use super::{Heads, KvCache, Rope, add, add_bias, rms_norm, rms_norm_heads, swiglu};
+use super::{Heads, KvCache, KvMemory, Rope, add, add_bias, rms_norm, rms_norm_heads, swiglu};
 
 /// SHA-256 over the bits of every operation's results on made-up inputs. Equal for every build of one
 /// release, whatever the machine.
@@ -103,7 +103,7 @@ fn attention(numbers: &mut Numbers) -> Vec<f32> {
             num_key_value_heads,
             head_dim,
         };
-        let mut cache = KvCache::new(heads, window, &Default::default());
+        let mut cache = KvCache::new(heads, window, &KvMemory::default());
         for rows in [1, 50, 16, 1] {
             let first = cache.len();
             let kv = rows * heads.kv_size();

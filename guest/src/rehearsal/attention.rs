@@ -1,6 +1,6 @@
 //! Attention of one layer over made-up positions.
 
-use crate::ops::{Heads, KvCache};
+use crate::ops::{Heads, KvCache, KvMemory};
 
 /// Most positions, and most elements of all their rows, that are made up.
 const MAX_POSITIONS: u32 = 1 << 17;
@@ -30,7 +30,7 @@ impl Attention {
             ));
         }
         let (context, rows) = (context as usize, rows as usize);
-        let mut cache = KvCache::new(heads, None, &Default::default());
+        let mut cache = KvCache::new(heads, None, &KvMemory::default());
         let kv = numbers(context * heads.kv_size());
         cache.append(&kv, &kv);
         Ok(Self {

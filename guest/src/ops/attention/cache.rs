@@ -1,12 +1,13 @@
-//! Keys and values of one session and layer, in blocks of 16 positions.
+//! Keys and values of one session and layer, in blocks that sessions may share.
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::rc::Rc;
 
 use talaria_wire::manifest::Decoder;
-use zeroize::Zeroizing;
 
-use crate::ops::lanes::{LANES, Lanes};
+use super::block::{BLOCK_POSITIONS, Block, KvMemory};
+use crate::ops::lanes::LANES;
 
 /// Shape of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +36,14 @@ impl Heads {
         self.num_attention_heads / self.num_key_value_heads
     }
 
+    /// Rows of [`LANES`] elements that hold one head's values at one position.
+    pub(super) const fn tiles(&self) -> usize {
+        self.head_dim.div_ceil(LANES)
+    }
+
     /// Factor of the scores, 1 / sqrt(head_dim).
     pub(super) fn scale(&self) -> f32 {
         (1.0 / (self.head_dim as f64).sqrt()) as f32
-    }
-
-    /// Rows of [`LANES`] elements that hold one head's values at one position.
-    fn tiles(&self) -> usize {
-        self.head_dim.div_ceil(LANES)
     }
 }
 
@@ -56,54 +57,38 @@ impl From<&Decoder> for Heads {
     }
 }
 
-/// Keys and values of one session and layer. Grows block by block, so that nothing is moved and nothing
-/// secret is left behind; blocks are zeroized when the window has left them and on drop.
+/// Keys and values of one session and layer. Grows block by block, so that nothing is moved and nothing secret is left
+/// behind; a block is zeroized when the last cache that has it gives it up, because of its window or on drop.
+///
+/// A clone has the same blocks, not copies. Blocks are full but for the last, and only the last is written to: a cache
+/// that appends to one that others have too makes its own copy first.
 #[derive(Clone)]
 pub struct KvCache {
     heads: Heads,
     /// Position i sees j with `i - window < j <= i`; none: all j <= i.
     window: Option<usize>,
+    memory: KvMemory,
     /// Blocks given up because no window reaches them.
     dropped: usize,
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<Rc<Block>>,
     /// Positions appended, dropped ones included.
     len: usize,
-    memory: KvMemory,
-}
-
-#[derive(Clone, Default)]
-pub struct KvMemory(std::rc::Rc<std::cell::Cell<u64>>);
-impl KvMemory {
-    pub fn used(&self) -> u64 {
-        self.0.get()
-    }
 }
 
 impl KvCache {
-    /// An empty cache. `window` as in the manifest: at least 1 if there is one.
+    /// An empty cache, whose blocks go to the account of `memory`. `window` as in the manifest: at least 1 if there is
+    /// one.
     pub fn new(heads: Heads, window: Option<u32>, memory: &KvMemory) -> Self {
         assert!(window != Some(0), "a window of 0 sees nothing");
         let window = window.map(|w| w as usize);
         Self {
             heads,
             window,
+            memory: memory.clone(),
             dropped: 0,
             blocks: VecDeque::new(),
             len: 0,
-            memory: memory.clone(),
         }
-    }
-
-    pub fn bytes_to_append(&self, rows: usize) -> u64 {
-        let blocks = (self.len + rows).div_ceil(LANES) - self.len.div_ceil(LANES);
-        (blocks * Self::bytes_for(self.heads, 1)) as u64
-    }
-
-    pub fn reaches(&self, positions: usize) -> bool {
-        let Some(window) = self.window else {
-            return true;
-        };
-        (positions + 1).saturating_sub(window) >= self.dropped * LANES
     }
 
     /// Positions appended so far; the next row's position.
@@ -116,14 +101,47 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Bytes that `positions` positions take without a window.
-    pub fn bytes_for(heads: Heads, positions: usize) -> usize {
-        positions.div_ceil(LANES) * Block::rows(heads) * size_of::<Lanes>()
+    /// Bytes of a block of [`BLOCK_POSITIONS`] positions.
+    pub fn block_bytes(heads: Heads) -> u64 {
+        Block::bytes(heads)
     }
 
-    /// Bytes held now.
-    pub fn bytes(&self) -> usize {
-        self.blocks.len() * Self::bytes_for(self.heads, 1)
+    /// Most bytes that a session comes to by so many positions, if it never appends more than `batch_rows` at a time.
+    pub fn bytes_for(
+        heads: Heads,
+        window: Option<u32>,
+        positions: usize,
+        batch_rows: usize,
+    ) -> u64 {
+        let all = positions.div_ceil(BLOCK_POSITIONS);
+        let blocks = window.map_or(all, |window| {
+            // What the first row of an append sees, and those rows: they may begin with the last position of a block.
+            let held = (window as usize - 1).saturating_add(batch_rows.max(1));
+            all.min(1 + (held - 1).div_ceil(BLOCK_POSITIONS))
+        });
+        blocks as u64 * Self::block_bytes(heads)
+    }
+
+    /// Bytes held now, those of shared blocks included.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.len() as u64 * Self::block_bytes(self.heads)
+    }
+
+    /// Bytes that an append of so many rows adds to the account, less those that it gives up first.
+    pub fn bytes_to_append(&self, rows: usize) -> u64 {
+        let blocks = |positions: usize| positions.div_ceil(BLOCK_POSITIONS);
+        let new = blocks(self.len + rows) - blocks(self.len);
+        let partial = !self.len.is_multiple_of(BLOCK_POSITIONS);
+        let shared = |block: &Rc<Block>| Rc::strong_count(block) > 1;
+        let copied = rows > 0 && partial && self.blocks.back().is_some_and(shared);
+        let unseen = (self.first_seen(self.len) / BLOCK_POSITIONS).saturating_sub(self.dropped);
+        let freed = self
+            .blocks
+            .iter()
+            .take(unseen)
+            .filter(|block| !shared(block));
+        let more = (new + usize::from(copied)).saturating_sub(freed.count());
+        more as u64 * Self::block_bytes(self.heads)
     }
 
     /// Appends rows at the next positions: `k, v (rows, kv_heads, head_dim)`. Gives up blocks that the
@@ -135,33 +153,46 @@ impl KvCache {
             k.len().is_multiple_of(width),
             "keys are not rows of {width}"
         );
+        assert!(
+            self.reaches(self.len),
+            "position {} would see dropped positions",
+            self.len
+        );
         self.drop_unseen();
         for (k, v) in k.chunks_exact(width).zip(v.chunks_exact(width)) {
-            let slot = self.len % LANES;
+            let slot = self.len % BLOCK_POSITIONS;
             if slot == 0 {
-                self.blocks.push_back(Block::new(self.heads, &self.memory));
+                let block = Block::new(self.heads, &self.memory);
+                self.blocks.push_back(Rc::new(block));
             }
             if let Some(block) = self.blocks.back_mut() {
-                block.write(slot, k, v);
+                Rc::make_mut(block).write(slot, k, v);
             }
             self.len += 1;
         }
     }
 
-    /// Forgets the last positions, down to so many: as long as nothing was appended after them but what is forgotten
-    /// too, the cache goes on as if they had never been there.
+    /// Forgets the last positions, down to so many. If the cache [reaches](Self::reaches) there, it goes on as if they
+    /// had never been.
     pub fn truncate(&mut self, positions: usize) {
         self.len = self.len.min(positions);
-        let blocks = self.len.div_ceil(LANES).saturating_sub(self.dropped);
+        let blocks = self
+            .len
+            .div_ceil(BLOCK_POSITIONS)
+            .saturating_sub(self.dropped);
         self.blocks.truncate(blocks);
+    }
+
+    /// Whether the cache has so many positions, and all of them that the next one sees.
+    pub fn reaches(&self, positions: usize) -> bool {
+        positions <= self.len && self.first_seen(positions) >= self.dropped * BLOCK_POSITIONS
     }
 
     /// Makes the values of all positions no numbers.
     #[cfg(test)]
     pub(crate) fn poison(&mut self) {
         for block in &mut self.blocks {
-            let values = self.heads.kv_size();
-            block.rows[values..].fill([f32::NAN; LANES]);
+            Rc::make_mut(block).poison();
         }
     }
 
@@ -172,9 +203,9 @@ impl KvCache {
             "position {position} of {} attends",
             self.len
         );
-        let start = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
+        let start = self.first_seen(position);
         assert!(
-            start >= self.dropped * LANES,
+            start >= self.dropped * BLOCK_POSITIONS,
             "position {position} sees dropped positions"
         );
         start..position + 1
@@ -182,88 +213,27 @@ impl KvCache {
 
     /// Blocks by index from position 0.
     pub(super) fn blocks(&self, indices: Range<usize>) -> impl ExactSizeIterator<Item = &Block> {
-        self.blocks
-            .range(indices.start - self.dropped..indices.end - self.dropped)
+        let blocks = self
+            .blocks
+            .range(indices.start - self.dropped..indices.end - self.dropped);
+        blocks.map(|block| &**block)
     }
 
     pub(super) fn heads(&self) -> Heads {
         self.heads
     }
 
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |w| (position + 1).saturating_sub(w))
+    }
+
     /// Gives up blocks that the next position does not see.
     fn drop_unseen(&mut self) {
-        let Some(window) = self.window else { return };
-        let first_seen = (self.len + 1).saturating_sub(window);
-        while (self.dropped + 1) * LANES <= first_seen && self.blocks.pop_front().is_some() {
+        let first_seen = self.first_seen(self.len);
+        while (self.dropped + 1) * BLOCK_POSITIONS <= first_seen
+            && self.blocks.pop_front().is_some()
+        {
             self.dropped += 1;
-        }
-    }
-}
-
-/// Keys and values of 16 positions. First the keys of all heads, transposed:
-/// `(kv_heads, head_dim, 16 positions)`; then the values `(kv_heads, tiles, 16 positions, 16 elements)`, the
-/// last tile padded with zeros.
-pub(super) struct Block {
-    rows: Zeroizing<Box<[Lanes]>>,
-    heads: Heads,
-    memory: KvMemory,
-}
-impl Clone for Block {
-    fn clone(&self) -> Self {
-        let mut b = Block::new(self.heads, &self.memory);
-        b.rows = self.rows.clone();
-        b
-    }
-}
-impl Drop for Block {
-    fn drop(&mut self) {
-        self.memory
-            .0
-            .set(self.memory.0.get() - (self.rows.len() * size_of::<Lanes>()) as u64);
-    }
-}
-
-impl Block {
-    fn new(heads: Heads, memory: &KvMemory) -> Self {
-        memory
-            .0
-            .set(memory.0.get() + (Self::rows(heads) * size_of::<Lanes>()) as u64);
-        let rows = vec![[0.0; LANES]; Self::rows(heads)].into_boxed_slice();
-        Self {
-            rows: Zeroizing::new(rows),
-            heads,
-            memory: memory.clone(),
-        }
-    }
-
-    /// Lane rows of a block.
-    fn rows(heads: Heads) -> usize {
-        heads.kv_size() + heads.num_key_value_heads * heads.tiles() * LANES
-    }
-
-    /// Keys of one head `(head_dim, 16 positions)`.
-    pub(super) fn keys(&self, kv_head: usize) -> &[Lanes] {
-        let d = self.heads.head_dim;
-        &self.rows[kv_head * d..][..d]
-    }
-
-    /// Values of one head `(tiles, 16 positions)` of 16 elements.
-    pub(super) fn values(&self, kv_head: usize) -> &[Lanes] {
-        let rows = self.heads.tiles() * LANES;
-        &self.rows[self.heads.kv_size() + kv_head * rows..][..rows]
-    }
-
-    /// Stores one position: `k, v (kv_heads, head_dim)`.
-    fn write(&mut self, slot: usize, k: &[f32], v: &[f32]) {
-        let (keys, values) = self.rows.split_at_mut(self.heads.kv_size());
-        for (row, k) in keys.iter_mut().zip(k) {
-            row[slot] = *k;
-        }
-        let heads = values.chunks_exact_mut(self.heads.tiles() * LANES);
-        for (head, v) in heads.zip(v.chunks_exact(self.heads.head_dim)) {
-            for (tile, v) in head.chunks_exact_mut(LANES).zip(v.chunks(LANES)) {
-                tile[slot][..v.len()].copy_from_slice(v);
-            }
         }
     }
 }

@@ -37,7 +37,7 @@ impl Sequence {
 
     /// Outputs of all rows when they come in chunks of these sizes, the last repeated to the end.
     fn attend_in_chunks(&self, chunks: &[usize], window: Option<u32>) -> Vec<f32> {
-        let mut cache = KvCache::new(self.heads, window, &Default::default());
+        let mut cache = KvCache::new(self.heads, window, &KvMemory::default());
         let mut sizes = chunks
             .iter()
             .chain(std::iter::repeat(&chunks[chunks.len() - 1]));
@@ -184,11 +184,13 @@ fn what_is_not_seen_has_no_influence() {
 #[test]
 fn a_window_bounds_memory() {
     let heads = heads(2, 1, 32);
-    let mut cache = KvCache::new(heads, Some(40), &Default::default());
+    let mut cache = KvCache::new(heads, Some(40), &KvMemory::default());
     let row = vec![1.0; heads.kv_size()];
     for _ in 0..1000 {
+        let expected = cache.bytes() + cache.bytes_to_append(1);
         cache.append(&row, &row);
-        assert!(cache.bytes() <= KvCache::bytes_for(heads, 40 + 2 * LANES));
+        assert!(cache.bytes() <= expected);
+        assert!(cache.bytes() <= KvCache::bytes_for(heads, Some(40), usize::MAX, 1));
     }
     assert_eq!(cache.len(), 1000);
 }
@@ -196,24 +198,86 @@ fn a_window_bounds_memory() {
 #[test]
 fn memory_grows_block_by_block() {
     let heads = heads(2, 1, 32);
-    let mut cache = KvCache::new(heads, None, &Default::default());
+    let mut cache = KvCache::new(heads, None, &KvMemory::default());
     assert_eq!(cache.bytes(), 0);
     let row = vec![1.0; heads.kv_size()];
     for positions in 1..100 {
         cache.append(&row, &row);
-        assert_eq!(cache.bytes(), KvCache::bytes_for(heads, positions));
+        assert_eq!(cache.bytes(), KvCache::bytes_for(heads, None, positions, 1));
     }
     // Head dimensions that are multiples of 16 take 8 bytes an element of the row, no more.
-    assert_eq!(KvCache::bytes_for(heads, 160), 160 * heads.kv_size() * 8);
+    let bytes = KvCache::bytes_for(heads, None, 160, 1);
+    assert_eq!(bytes, (160 * heads.kv_size() * 8) as u64);
 }
 
 #[test]
 #[should_panic(expected = "sees dropped positions")]
 fn rows_before_the_last_append_cannot_attend_in_a_window() {
     let heads = heads(1, 1, 2);
-    let mut cache = KvCache::new(heads, Some(4), &Default::default());
+    let mut cache = KvCache::new(heads, Some(4), &KvMemory::default());
     let rows = vec![0.0; 40 * heads.kv_size()];
     cache.append(&rows, &rows);
     cache.append(&rows[..2], &rows[..2]);
     cache.attend(&[0.0; 2], 3);
+}
+
+/// A clone shares blocks; whoever goes on from it leaves the other's positions as they were.
+#[test]
+fn caches_share_blocks_until_one_is_written_to() {
+    let heads = Heads {
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+    };
+    let block = KvCache::block_bytes(heads);
+    let rows = |first: usize, count: usize| -> Vec<f32> {
+        let elements = first * 8..(first + count) * 8;
+        elements.map(|i| (i as f32 * 0.7).sin()).collect()
+    };
+    let q: Vec<f32> = (0..16).map(|i| (i as f32).cos()).collect();
+    let memory = KvMemory::default();
+    let mut first = KvCache::new(heads, None, &memory);
+    first.append(&rows(0, 40), &rows(100, 40));
+    assert_eq!(memory.used(), 3 * block);
+    let before = first.attend(&q, 39);
+
+    let mut second = first.clone();
+    assert_eq!(memory.used(), 3 * block);
+    second.truncate(36);
+    // The last block of both is one: it is copied, and one more begins.
+    assert_eq!(second.bytes_to_append(1), block);
+    assert_eq!(second.bytes_to_append(13), 2 * block);
+    second.append(&rows(300, 13), &rows(400, 13));
+    assert_eq!(memory.used(), 5 * block);
+    assert_eq!(first.attend(&q, 39), before);
+
+    // As if nothing had been shared.
+    let mut alone = KvCache::new(heads, None, &KvMemory::default());
+    alone.append(&rows(0, 36), &rows(100, 36));
+    alone.append(&rows(300, 13), &rows(400, 13));
+    assert_eq!(second.attend(&q, 48), alone.attend(&q, 48));
+
+    drop(first);
+    assert_eq!(memory.used(), 4 * block);
+    assert_eq!(second.bytes_to_append(1), 0, "only its own");
+    drop(second);
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn a_cache_reaches_back_as_far_as_its_window_left_blocks() {
+    let heads = Heads {
+        num_attention_heads: 1,
+        num_key_value_heads: 1,
+        head_dim: 8,
+    };
+    let mut cache = KvCache::new(heads, Some(20), &KvMemory::default());
+    for _ in 0..100 {
+        cache.append(&[1.0; 8], &[1.0; 8]);
+    }
+    // Position 99 was appended when 80 was the first to be seen: blocks from 80 on are there.
+    assert!(cache.reaches(100) && !cache.reaches(101));
+    assert!(cache.reaches(99) && !cache.reaches(98));
+    let whole = KvCache::new(heads, None, &KvMemory::default());
+    assert!(whole.reaches(0) && !whole.reaches(1));
 }
