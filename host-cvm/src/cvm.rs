@@ -14,7 +14,7 @@ use crate::engine::{EngineHandle, Reservation, Session, Snapshot};
 use crate::link::Roster;
 use crate::masks::{PublicMatrices, Source, memory, minter};
 use crate::payload::{Blueprint, Counters, Instance, Occupancy, Payload};
-pub use config::{CvmConfig, DEFAULT_KV_MEMORY, DEFAULT_PUBLIC_SEED, MAX_KV_MEMORY};
+pub use config::{CvmConfig, DEFAULT_PUBLIC_SEED};
 use crew::Crew;
 pub use error::CvmError;
 use setup::Served;

@@ -59,12 +59,13 @@ impl Lab {
     /// Lies beside what would be fingerprints, to the running system.
     pub(crate) async fn fingerprints(&self, masking: Masking, honest: &[u32]) -> [Finding; 2] {
         let last = self.copy.manifest.projections.len() - 1;
+        let (config, projections) = (config(masking), [0, 1, 4, last]);
         let told = fingerprints::on_system(
             &self.model,
             &self.payload,
-            &config(masking),
+            &config,
             (honest, &[1, 2, 3]),
-            &[0, 1, 4, last],
+            &projections,
             || (),
         );
         told.await

@@ -15,10 +15,10 @@ use crate::payload::MAX_MEMORY_BYTES;
 pub const DEFAULT_PUBLIC_SEED: &[u8; 32] = b"talaria module-lwe: public A, v1";
 
 /// Bytes of keys and values of an instance where nobody says how many. Only what is used is taken of the machine.
-pub const DEFAULT_KV_MEMORY: u64 = 2 << 30;
+pub(crate) const DEFAULT_KV_MEMORY: u64 = 2 << 30;
 
 /// Most bytes of keys and values of an instance: it has 4 GiB for everything.
-pub const MAX_KV_MEMORY: u64 = 7 << 29;
+pub(crate) const MAX_KV_MEMORY: u64 = 7 << 29;
 
 /// How a CVM is to run.
 #[derive(Clone, Debug)]
