@@ -154,10 +154,10 @@ pub struct ReportArgs {
     pub remo_rank: f32,
     /// Only so many of the bundled prompts that are attacked.
     #[arg(long, value_name = "N", value_parser = count(1..=1 << 20))]
-    pub prompts: Option<usize>,
+    pub others: Option<usize>,
     /// Only so many of the bundled prompts that the attacker sends itself.
     #[arg(long, value_name = "N", value_parser = count(1..=1 << 20))]
-    pub own_prompts: Option<usize>,
+    pub own: Option<usize>,
     /// How often it sends each of them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1..=1 << 10))]
     pub repeats: usize,

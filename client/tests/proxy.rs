@@ -31,7 +31,10 @@ async fn a_chat_at_once() {
     assert_eq!(choice["message"], message);
     assert_eq!(choice["finish_reason"], "stop");
     assert_eq!(choice["logprobs"], Value::Null);
-    let usage = json!({ "prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9 });
+    let usage = json!({
+        "prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9,
+        "prompt_tokens_details": { "cached_tokens": 0 },
+    });
     assert_eq!(reply["usage"], usage);
     assert_eq!(reply.get("talaria"), None);
 }
@@ -246,7 +249,10 @@ async fn usage_counts_a_prompt_once_for_all_its_choices() {
     let alone = &alone["usage"]["prompt_tokens"];
     assert_eq!(alone, 4);
     let several = json!({ "n": 3, "max_tokens": 2 });
-    let usage = json!({ "prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10 });
+    let usage = json!({
+        "prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 10,
+        "prompt_tokens_details": { "cached_tokens": 0 },
+    });
     let reply = served.chat("what do owls do", several.clone()).await;
     assert_eq!(reply.json()["usage"], usage);
 
@@ -323,14 +329,19 @@ async fn models_health_and_metrics() {
 }
 
 #[tokio::test]
-async fn connections_are_taken_in_turn() {
+async fn a_conversation_keeps_its_connection_and_conversations_use_all() {
     let served = serve_over(Script::default(), None, 2).await;
     let connections = || served.cvm.seen.connections.load(Ordering::SeqCst);
-    for (asked, expected) in [1, 2, 2, 2].into_iter().enumerate() {
+    for _ in 0..4 {
         let reply = served.chat("hi", json!({})).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
-        assert_eq!(connections(), expected, "after {asked} more");
+        assert_eq!(connections(), 1);
     }
+    for other in 0..20 {
+        let key = json!({ "prompt_cache_key": other.to_string() });
+        assert_eq!(served.chat("hi", key).await.status, 200);
+    }
+    assert_eq!(connections(), 2);
 }
 
 /// A reply may wait for a GPU host, or its prompt be long: nobody is to take the stream for dead.

@@ -18,7 +18,7 @@ impl Caches {
     /// The key of a caller's `prompt_cache_key`.
     pub(super) fn key(&self, name: &str) -> [u8; 32] {
         let hash = Sha256::new_with_prefix("talaria-prompt-cache-v1");
-        hash.chain_update(&*self.0)
+        hash.chain_update(self.0.as_slice())
             .chain_update(name)
             .finalize()
             .into()

@@ -117,7 +117,7 @@ fn all_that_is_to_be_read_is_read() {
         "model": "m", "max_tokens": 3, "max_completion_tokens": 3, "temperature": 1, "top_p": 1, "top_k": 1,
         "min_p": 0, "repetition_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {},
         "seed": 1, "n": 1, "stop": "a", "stream": true, "stream_options": { "include_usage": true },
-        "ignore_eos": true, "talaria_receipt": true,
+        "ignore_eos": true, "talaria_receipt": true, "prompt_cache_key": "a",
     });
     let text = json!([{ "type": "text", "text": "a" }]);
     let chat = json!({
