@@ -160,7 +160,7 @@ pub struct ReportArgs {
     pub own: Option<usize>,
     /// How often it sends each of them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1..=1 << 10))]
-    pub repeats: usize,
+    pub own_repeats: usize,
     /// Tokens of each reply.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub new_tokens: u32,

@@ -185,7 +185,7 @@ impl Lab<'_> {
             let lines = text.lines().take(most.unwrap_or(usize::MAX));
             lines.map(str::to_owned).collect()
         };
-        let own = vec![lines(OWN_PROMPTS, self.args.own); self.args.repeats].concat();
+        let own = vec![lines(OWN_PROMPTS, self.args.own); self.args.own_repeats].concat();
         let others = lines(OTHER_PROMPTS, self.args.others);
         let plan = Plan {
             config: self.config(masking),

@@ -263,7 +263,10 @@ async fn usage_counts_a_prompt_once_for_all_its_choices() {
     // Two prompts, of one word and of two, each with two choices.
     let two = merge(json!({ "n": 2, "max_tokens": 1 }), options);
     let reply = served.complete(json!(["a", "a b"]), two);
-    let usage = json!({ "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7 });
+    let usage = json!({
+        "prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7,
+        "prompt_tokens_details": { "cached_tokens": 0 },
+    });
     assert_eq!(reply.await.chunks().last().unwrap()["usage"], usage);
 }
 
